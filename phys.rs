@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What SEAMCALLs are given the physical addresses of.
+//!
+//! The structures have the alignment that the targets ask for, which `kmalloc()` keeps for sizes
+//! that are a power of two.
+
+use kernel::{
+    bindings,
+    page::PAGE_SHIFT,
+    prelude::*, //
+};
+
+use crate::image::{
+    Image,
+    MAX_MODULE_PAGES, //
+};
+
+/// Returns the physical address of `object`, which must not cross a page unless it was
+/// `kmalloc()`ed. It may be on the stack.
+pub(crate) fn of_object<T>(object: &T) -> u64 {
+    // SAFETY: The object is mapped, as it is borrowed.
+    unsafe { bindings::slow_virt_to_phys(core::ptr::from_ref(object).cast_mut().cast()) }
+}
+
+/// Returns the physical address of a page in a `vmalloc()`ed or `vmap()`ed buffer.
+fn of_vmapped(page: &[u8]) -> u64 {
+    // SAFETY: The page is mapped, as it is borrowed.
+    let pfn = unsafe { bindings::vmalloc_to_pfn(page.as_ptr().cast()) };
+
+    // CAST: Both have 64 bits where there is TDX.
+    (pfn as u64) << PAGE_SHIFT
+}
+
+/// The most TDMRs that TDH.SYS.CONFIG takes.
+const MAX_TDMRS: usize = 64;
+
+/// The array of physical addresses of TDMR_INFO that TDH.SYS.CONFIG reads, 512-byte aligned.
+#[repr(C, align(512))]
+#[derive(Zeroable)]
+pub(crate) struct TdmrArray {
+    tdmrs: [u64; MAX_TDMRS],
+    // Not read by the TDX module; keeps the size a power of two.
+    len: u64,
+    pad: [u64; 63],
+}
+
+// The alignment of a `kmalloc()`ed object is its size.
+static_assert!(size_of::<TdmrArray>().is_power_of_two());
+
+impl TdmrArray {
+    /// Collects the addresses; [`EINVAL`] when there are more than TDH.SYS.CONFIG takes.
+    pub(crate) fn new(addresses: impl Iterator<Item = u64>) -> Result<KBox<Self>> {
+        let mut array = KBox::init(pin_init::init_zeroed::<Self>(), GFP_KERNEL)?;
+        for (at, address) in addresses.enumerate() {
+            *array.tdmrs.get_mut(at).ok_or(EINVAL)? = address;
+            array.len = at.saturating_add(1) as u64;
+        }
+        Ok(array)
+    }
+
+    /// The number of addresses.
+    pub(crate) fn len(&self) -> u32 {
+        // CAST: At most `MAX_TDMRS`.
+        self.len as u32
+    }
+}
+
+/// SEAMLDR_PARAMS of the SEAM Loader Interface Specification: where an image's pages are.
+#[repr(C, align(4096))]
+#[derive(Zeroable)]
+pub(crate) struct SeamldrParams {
+    version: u32,
+    scenario: u32,
+    sigstruct: u64,
+    reserved: [u8; 104],
+    nr_module_pages: u64,
+    module_pages: [u64; MAX_MODULE_PAGES],
+}
+
+static_assert!(size_of::<SeamldrParams>() == 4096);
+
+impl SeamldrParams {
+    /// Replace the running TDX module, rather than load the first one.
+    const SCENARIO_UPDATE: u32 = 1;
+
+    /// Describes `image`, which must stay where it is in a page-aligned `vmalloc()`ed or
+    /// `vmap()`ed buffer for as long as the parameters are used.
+    pub(crate) fn new(image: &Image<'_>) -> Result<KBox<Self>> {
+        let mut params = KBox::init(pin_init::init_zeroed::<Self>(), GFP_KERNEL)?;
+        params.scenario = Self::SCENARIO_UPDATE;
+        params.sigstruct = of_vmapped(image.sigstruct_page());
+        params.nr_module_pages = image.nr_module_pages() as u64;
+        for (slot, page) in params.module_pages.iter_mut().zip(image.module_pages()) {
+            *slot = of_vmapped(page);
+        }
+        Ok(params)
+    }
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Running a function on all CPUs at once, with nothing else running.
+//!
+//! C header: [`include/linux/stop_machine.h`](srctree/include/linux/stop_machine.h)
+
+use core::ffi::c_void;
+
+use kernel::{
+    bindings,
+    cpu::CpuId,
+    error::to_result,
+    prelude::*, //
+};
+
+use crate::smp;
+
+/// Stops the machine and runs `f` on every online CPU at the same time.
+///
+/// `f` starts when all CPUs have arrived with interrupts disabled, and the machine goes on when it
+/// has returned on all of them. Neither allocations that sleep nor locks that do, which includes
+/// spinlocks on PREEMPT_RT, are allowed in it. CPU hotplug is excluded meanwhile.
+///
+/// Sleeps, for as long as it takes for every CPU to run its stopper thread.
+pub(crate) fn stop_machine<F: Fn(CpuId) + Sync>(f: &F) -> Result {
+    /// # Safety
+    ///
+    /// `data` must point to an `F`.
+    unsafe extern "C" fn run<F: Fn(CpuId) + Sync>(data: *mut c_void) -> c_int {
+        // SAFETY: `data` is the `f` below, which is borrowed until `stop_machine()` returns.
+        let f = unsafe { &*data.cast::<F>() };
+        f(CpuId::current());
+        0
+    }
+
+    // SAFETY: `run()` gets the `f` that it expects, which is `Sync` as it runs on all CPUs at
+    // once. It returns on all of them before the call does.
+    to_result(unsafe {
+        bindings::stop_machine(
+            Some(run::<F>),
+            core::ptr::from_ref(f).cast_mut().cast(),
+            smp::online().as_raw(),
+        )
+    })
+}
