@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! SEAMCALLs. This is the only file that calls the core's shims.
+//!
+//! C header: [`arch/x86/include/asm/tdx_host.h`](srctree/arch/x86/include/asm/tdx_host.h)
+
+use kernel::{
+    bindings,
+    error::{
+        code::*,
+        Error, //
+    },
+    types::Opaque, //
+};
+
+use crate::{
+    features::Features,
+    operands::Call,
+    phys,
+    status::{
+        Failure,
+        InstallFailure,
+        Status, //
+    },
+};
+
+/// The output registers of a SEAMCALL.
+///
+/// A call that the CPU refused changes none, so they then hold the inputs.
+#[derive(Clone, Copy)]
+pub(crate) struct Regs {
+    pub(crate) rdx: u64,
+    pub(crate) r8: u64,
+}
+
+/// A SEAMCALL's result: the output registers, or how it failed.
+pub(crate) type Result<T = Regs> = core::result::Result<T, Failure>;
+
+/// The error codes are those of `sc_retry_prerr()` in `arch/x86/virt/vmx/tdx/seamcall_internal.h`.
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure.status {
+            Status::VMFAILINVALID => ENODEV,
+            Status::GP => EOPNOTSUPP,
+            Status::UD => EACCES,
+            _ => EIO,
+        }
+    }
+}
+
+/// Makes `call` through `shim`. The registers come back whether or not it succeeded.
+fn invoke(
+    shim: unsafe extern "C" fn(u64, *mut bindings::tdx_module_args) -> u64,
+    call: Call,
+) -> (Regs, Status) {
+    let mut args = bindings::tdx_module_args {
+        rcx: call.rcx,
+        rdx: call.rdx,
+        r8: call.r8,
+        r9: call.r9,
+        r10: call.r10,
+        r11: call.r11,
+        ..Default::default()
+    };
+    // SAFETY: `args` lives until the shim returns. The calls that `Call` can express write at most
+    // to memory that its constructors' callers own for the duration of the call.
+    let rax = unsafe { shim(call.leaf.rax(), &mut args) };
+
+    (
+        Regs {
+            rdx: args.rdx,
+            r8: args.r8,
+        },
+        Status::new(rax),
+    )
+}
+
+/// Makes `call` through `shim`, for its registers when it succeeds.
+fn call(
+    shim: unsafe extern "C" fn(u64, *mut bindings::tdx_module_args) -> u64,
+    call: Call,
+) -> Result {
+    match invoke(shim, call) {
+        (regs, Status::SUCCESS) => Ok(regs),
+        (_, status) => Err(Failure {
+            leaf: call.leaf,
+            status,
+        }),
+    }
+}
+
+/// TDH.SYS.INIT
+pub(crate) fn sys_init() -> Result<()> {
+    call(bindings::tdx_host_seamcall, Call::sys_init()).map(|_| ())
+}
+
+/// TDH.SYS.LP.INIT
+pub(crate) fn sys_lp_init() -> Result<()> {
+    call(bindings::tdx_host_seamcall, Call::sys_lp_init()).map(|_| ())
+}
+
+/// TDH.SYS.RD: the value of a global metadata field.
+pub(crate) fn sys_rd(field: u64) -> Result<u64> {
+    call(bindings::tdx_host_seamcall_ret, Call::sys_rd(field)).map(|regs| regs.r8)
+}
+
+/// TDH.SYS.CONFIG with the TDMRs whose TDMR_INFO are at the physical addresses in `tdmrs`.
+pub(crate) fn sys_config(
+    tdmrs: &phys::TdmrArray,
+    global_keyid: u32,
+    features: Features,
+) -> Result<()> {
+    call(
+        bindings::tdx_host_seamcall,
+        Call::sys_config(
+            phys::of_object(tdmrs),
+            tdmrs.len().into(),
+            global_keyid.into(),
+            features,
+        ),
+    )
+    .map(|_| ())
+}
+
+/// TDH.SYS.KEY.CONFIG
+pub(crate) fn sys_key_config() -> Result<()> {
+    call(bindings::tdx_host_seamcall, Call::sys_key_config()).map(|_| ())
+}
+
+/// TDH.SYS.TDMR.INIT: the physical address in the TDMR at `base` that is to be initialized next.
+pub(crate) fn sys_tdmr_init(base: u64) -> Result<u64> {
+    call(bindings::tdx_host_seamcall_ret, Call::sys_tdmr_init(base)).map(|regs| regs.rdx)
+}
+
+/// TDH.SYS.SHUTDOWN
+pub(crate) fn sys_shutdown(hv: u16) -> Result<()> {
+    call(bindings::tdx_host_seamcall, Call::sys_shutdown(hv)).map(|_| ())
+}
+
+/// TDH.SYS.UPDATE
+pub(crate) fn sys_update(features: Features) -> Result<()> {
+    call(bindings::tdx_host_seamcall, Call::sys_update(features)).map(|_| ())
+}
+
+/// SEAMLDR.INFO
+pub(crate) fn seamldr_info() -> Result<bindings::seamldr_info> {
+    // P-SEAMLDR wants 256 bytes, aligned to as many, so they are on one page.
+    let info = Opaque::new(bindings::seamldr_info::default());
+    call(
+        bindings::tdx_host_seamldr_call,
+        Call::seamldr_info(phys::of_object(&info)),
+    )?;
+    // SAFETY: The buffer was initialized before P-SEAMLDR wrote to it, and any bytes are valid.
+    Ok(unsafe { *info.get() })
+}
+
+/// SEAMLDR.INSTALL
+pub(crate) fn seamldr_install(
+    params: &phys::SeamldrParams,
+) -> core::result::Result<(), InstallFailure> {
+    let call = Call::seamldr_install(phys::of_object(params));
+    match invoke(bindings::tdx_host_seamldr_call, call) {
+        (_, Status::SUCCESS) => Ok(()),
+        (regs, status) => Err(InstallFailure {
+            failure: Failure {
+                leaf: call.leaf,
+                status,
+            },
+            recoverable: regs.rdx == 0,
+        }),
+    }
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the x86 core knows of TDX on this host, and telling it what became of the TDX module.
+//!
+//! The core's record outlives the driver: it is what a driver that is loaded again goes by.
+//!
+//! C header: [`arch/x86/include/asm/tdx_host.h`](srctree/arch/x86/include/asm/tdx_host.h)
+
+use core::{
+    fmt,
+    mem::MaybeUninit, //
+};
+
+use kernel::{
+    bindings,
+    error::to_result,
+    prelude::*,
+    types::NotThreadSafe, //
+};
+
+use crate::{
+    features::Features,
+    metadata::Version, //
+};
+
+/// What the host has of TDX.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Nothing, and nothing that this driver could change.
+    Absent,
+    /// The TDX module is initialized but not configured.
+    Unconfigured,
+    /// The TDX module runs.
+    Ready,
+    /// The TDX module was shut down for an update that did not install another one. Its memory
+    /// and handoff data are intact: an update with a good image saves every TD.
+    Interrupted,
+    /// The TDX module is gone, and every TD with it, until the next reboot.
+    Lost,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            State::Absent => "absent",
+            State::Unconfigured => "unconfigured",
+            State::Ready => "ready",
+            State::Interrupted => "interrupted",
+            State::Lost => "lost",
+        })
+    }
+}
+
+/// What the core has prepared and knows.
+pub(crate) struct Setup {
+    /// What the host has of TDX.
+    pub(crate) state: State,
+    /// The KeyID that protects the TDX module's own metadata.
+    pub(crate) global_keyid: u32,
+    /// P-SEAMLDR can be called without losing the current VMCS.
+    pub(crate) seamldr_usable: bool,
+    /// What TDH.SYS.CONFIG or TDH.SYS.UPDATE was last given.
+    pub(crate) configured: Features,
+    nr_tdmrs: u32,
+}
+
+impl Setup {
+    /// Reads the core's record.
+    pub(crate) fn read() -> Self {
+        let mut setup = MaybeUninit::uninit();
+        // SAFETY: `setup` has room for what the core writes.
+        let setup: bindings::tdx_host_setup = unsafe {
+            bindings::tdx_host_get_setup(setup.as_mut_ptr());
+            // SAFETY: The core has filled it in.
+            setup.assume_init()
+        };
+
+        Self {
+            state: match setup.state {
+                bindings::tdx_host_state_TDX_HOST_PREPARED => State::Unconfigured,
+                bindings::tdx_host_state_TDX_HOST_READY => State::Ready,
+                bindings::tdx_host_state_TDX_HOST_INTERRUPTED => State::Interrupted,
+                bindings::tdx_host_state_TDX_HOST_LOST => State::Lost,
+                _ => State::Absent,
+            },
+            global_keyid: setup.global_keyid,
+            seamldr_usable: setup.seamldr_usable,
+            configured: Features::from_bits(setup.features),
+            nr_tdmrs: setup.nr_tdmrs,
+        }
+    }
+
+    /// The TDMRs constructed at boot.
+    pub(crate) fn tdmrs(&self) -> impl Iterator<Item = Tdmr> {
+        (0..self.nr_tdmrs).map_while(Tdmr::read)
+    }
+}
+
+/// A TD memory region: what the TDX module tracks the use of in a PAMT.
+#[derive(Clone, Copy)]
+pub(crate) struct Tdmr {
+    /// Physical address of its TDMR_INFO.
+    pub(crate) info: u64,
+    /// Physical address of its first byte, 1 GiB aligned.
+    pub(crate) base: u64,
+    /// Size in bytes, a multiple of 1 GiB.
+    pub(crate) size: u64,
+    /// NUMA node of some of its memory.
+    pub(crate) node: i32,
+}
+
+impl Tdmr {
+    fn read(index: u32) -> Option<Self> {
+        let mut tdmr = MaybeUninit::<bindings::tdx_host_tdmr>::uninit();
+        // SAFETY: `tdmr` has room for what the core writes.
+        if unsafe { bindings::tdx_host_get_tdmr(index, tdmr.as_mut_ptr()) } != 0 {
+            return None;
+        }
+        // SAFETY: The core has filled it in, as it returned 0.
+        let tdmr = unsafe { tdmr.assume_init() };
+
+        Some(Self {
+            info: tdmr.info,
+            base: tdmr.base,
+            size: tdmr.size,
+            node: tdmr.nid,
+        })
+    }
+
+    /// Physical address behind its last byte.
+    pub(crate) fn end(&self) -> u64 {
+        self.base.saturating_add(self.size)
+    }
+}
+
+/// The TDX module is configured with `features`: read the system information again, and offer
+/// TDX to KVM.
+///
+/// # Errors
+///
+/// That of reading; nothing is offered then.
+pub(crate) fn module_configured(features: Features) -> Result {
+    // SAFETY: There is no precondition.
+    to_result(unsafe { bindings::tdx_host_module_configured(features.bits()) })
+}
+
+/// The TDX module cannot be configured any more: free what was prepared for it.
+pub(crate) fn module_failed() {
+    // SAFETY: There is no precondition.
+    unsafe { bindings::tdx_host_module_failed() };
+}
+
+/// The TDX module was shut down; `recoverable` says whether its TDs can still be saved. For when
+/// all CPUs are stopped.
+pub(crate) fn module_gone(recoverable: bool) {
+    // SAFETY: There is no precondition.
+    unsafe { bindings::tdx_host_module_gone(recoverable) };
+}
+
+/// Another TDX module has taken over. For when all CPUs are stopped.
+pub(crate) fn module_updated(features: Features, version: Version) {
+    // SAFETY: The core only reads the version, before it returns.
+    unsafe { bindings::tdx_host_module_updated(features.bits(), &version.into()) };
+}
+
+/// Reads the rest of the system information after an update, and replaces it where it differs.
+pub(crate) fn refresh_sysinfo() -> Result {
+    // SAFETY: There is no precondition.
+    to_result(unsafe { bindings::tdx_host_refresh_sysinfo() })
+}
+
+/// The version of the running TDX module as KVM sees it, or `None` when there is none.
+pub(crate) fn version() -> Option<Version> {
+    let _no_update = NoUpdate::new();
+    // SAFETY: The core returns NULL or a pointer to a static, which only changes with all CPUs
+    // stopped, and they can't be while `_no_update` lives.
+    let sysinfo = unsafe { bindings::tdx_get_sysinfo().as_ref() }?;
+
+    Some(Version::from(&sysinfo.version))
+}
+
+/// The features that the running TDX module offers, or `None` when there is none.
+pub(crate) fn features() -> Option<Features> {
+    let _no_update = NoUpdate::new();
+    // SAFETY: As in `version()`.
+    let sysinfo = unsafe { bindings::tdx_get_sysinfo().as_ref() }?;
+
+    Some(Features::from_bits(sysinfo.features.tdx_features0))
+}
+
+/// Keeps all CPUs from being stopped, and so the TDX module from being replaced.
+///
+/// Preemption is disabled while it lives.
+struct NoUpdate(NotThreadSafe);
+
+impl NoUpdate {
+    fn new() -> Self {
+        // SAFETY: `Drop` does the opposite.
+        unsafe { bindings::seamldr_lock_module_update() };
+        Self(NotThreadSafe)
+    }
+}
+
+impl Drop for NoUpdate {
+    fn drop(&mut self) {
+        // SAFETY: `new()` has locked, on this CPU, as the value never leaves it.
+        unsafe { bindings::seamldr_unlock_module_update() };
+    }
+}
