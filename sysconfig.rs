@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Configures the TDX module.
+//!
+//! Boot has left it initialized on every CPU, and TDMRs ready to be handed over. What follows is
+//! TDH.SYS.CONFIG, TDH.SYS.KEY.CONFIG once on each package, and TDH.SYS.TDMR.INIT until every
+//! TDMR is initialized. Then the core reads the system information again, which features change,
+//! and offers TDX to KVM.
+//!
+//! Until TDH.SYS.CONFIG has succeeded nothing is lost by a failure, and the next load of the
+//! driver starts again. After it there is no way back: TDX is off until the next reboot.
+
+use core::fmt;
+
+use kernel::{
+    alloc::AllocError,
+    cpumask::CpumaskVar,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    time::{
+        delay::fsleep,
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+use crate::{
+    features::Features,
+    metadata,
+    parallel,
+    phys::TdmrArray,
+    seamcall,
+    setup::{
+        self,
+        Setup,
+        Tdmr, //
+    },
+    smp,
+    status::{
+        Failure,
+        Leaf,
+        Status, //
+    }, //
+};
+
+/// Why the TDX module was not configured.
+pub(crate) enum Error {
+    /// A SEAMCALL failed.
+    Seamcall(Failure),
+    /// The TDX module demands of TDH.SYS.CONFIG what the kernel does not do.
+    Unsupported(Failure),
+    /// No CPU of this package is online.
+    PackageOffline(i32),
+    /// The TDX module counts CPUs that have not been online since boot.
+    CpusMissing(Failure),
+    /// The core cannot read the system information again.
+    Sysinfo(kernel::error::Error),
+    /// The kernel failed.
+    Kernel(kernel::error::Error),
+}
+
+impl Error {
+    /// The error code that loading the driver fails with.
+    pub(crate) fn to_errno(&self) -> kernel::error::Error {
+        match self {
+            Error::Seamcall(_) | Error::Sysinfo(_) => EIO,
+            Error::Unsupported(_) => EOPNOTSUPP,
+            Error::PackageOffline(_) | Error::CpusMissing(_) => EBUSY,
+            Error::Kernel(error) => *error,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Seamcall(failure) => write!(f, "{failure}"),
+            Error::Unsupported(failure) => write!(f, "unsupported TDX module: {failure}"),
+            Error::PackageOffline(package) => {
+                write!(f, "package {package} has no online CPU to make its key on")
+            }
+            Error::CpusMissing(failure) => {
+                write!(f, "not every CPU has been online since boot: {failure}")
+            }
+            Error::Sysinfo(error) => write!(
+                f,
+                "reading the system information again failed with error {}",
+                error.to_errno()
+            ),
+            Error::Kernel(error) => write!(f, "error {}", error.to_errno()),
+        }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Error::Seamcall(failure)
+    }
+}
+
+impl From<kernel::error::Error> for Error {
+    fn from(error: kernel::error::Error) -> Self {
+        Error::Kernel(error)
+    }
+}
+
+impl From<AllocError> for Error {
+    fn from(error: AllocError) -> Self {
+        Error::Kernel(error.into())
+    }
+}
+
+/// Configures the TDX module that boot has prepared for, and offers it to KVM.
+///
+/// Says what was configured, or what failed and whether loading the driver again can help.
+pub(crate) fn configure(setup: &Setup) -> Result {
+    let features = config(setup).map_err(|error| {
+        match error {
+            Error::Unsupported(_) => pr_err!("{error}; TDX stays off with this module\n"),
+            _ => pr_err!("{error}; TDX stays off, loading the driver again may help\n"),
+        }
+        error.to_errno()
+    })?;
+
+    if let Err(error) = finish(setup, features) {
+        setup::module_failed();
+        pr_err!("{error}; TDX stays off until the next reboot\n");
+        return Err(error.to_errno());
+    }
+
+    if features.is_empty() {
+        pr_info!("TDX module configured without extra features\n");
+    } else {
+        pr_info!("TDX module configured with extra features {features}\n");
+    }
+    Ok(())
+}
+
+/// Hands the TDMRs over, with the features that are configured from then on.
+fn config(setup: &Setup) -> Result<Features, Error> {
+    check_packages()?;
+
+    let features = Features::to_configure(retry(metadata::features)?);
+    let tdmrs = TdmrArray::new(setup.tdmrs().map(|tdmr| tdmr.info))?;
+    retry(|| seamcall::sys_config(&tdmrs, setup.global_keyid, features)).map_err(|failure| {
+        // Version 1 or one of its operands: a TDX module that offers a feature and does not take
+        // it in the way that the kernel asks for it. There is no second try without the feature.
+        let operand = failure.status.invalid_operand();
+        if !features.is_empty() && operand.is_some_and(|operand| operand.is_of_version_1()) {
+            Error::Unsupported(failure)
+        } else if failure.status.is(Status::SYS_CONFIG_NOT_PENDING) {
+            Error::CpusMissing(failure)
+        } else {
+            Error::Seamcall(failure)
+        }
+    })?;
+
+    Ok(features)
+}
+
+/// Does what there is no way back from.
+fn finish(setup: &Setup, features: Features) -> Result<(), Error> {
+    config_key()?;
+    init_tdmrs(setup)?;
+    offer(features)
+}
+
+/// Offers TDX to KVM, which the core does when it has read the system information again.
+fn offer(features: Features) -> Result<(), Error> {
+    // The core does not say whether a failure to read may pass.
+    let mut result = setup::module_configured(features);
+    for _ in 1..READ_TRIES {
+        if result.is_ok() {
+            break;
+        }
+        fsleep(Delta::from_millis(1));
+        result = setup::module_configured(features);
+    }
+    result.map_err(Error::Sysinfo)
+}
+
+/// Checks that every package has a CPU that can make the package's key.
+fn check_packages() -> Result<(), Error> {
+    let has_online_cpu = |package| smp::cpus(smp::online()).any(|cpu| smp::package(cpu) == package);
+
+    match smp::cpus(smp::present())
+        .map(smp::package)
+        .find(|&package| !has_online_cpu(package))
+    {
+        Some(package) => Err(Error::PackageOffline(package)),
+        None => Ok(()),
+    }
+}
+
+/// Makes the global key on every package, one after the other, as the TDX module wants it.
+fn config_key() -> Result<(), Error> {
+    // The PAMTs' cache lines are dirty under another KeyID, and the hardware keeps no coherency
+    // across KeyIDs. Flush them before the TDX module uses the PAMTs with the global one.
+    smp::wbinvd_all();
+
+    let mut done = CpumaskVar::new_zero(GFP_KERNEL)?;
+    for cpu in smp::cpus(smp::online()) {
+        // A mask of CPUs serves for packages too: there are no more of these.
+        let package = kernel::cpu::CpuId::from_i32(smp::package(cpu)).ok_or(EINVAL)?;
+        if done.test(package) {
+            continue;
+        }
+        done.set(package);
+
+        match smp::call_on(cpu, || retry(seamcall::sys_key_config))? {
+            // Not this driver's doing, but done.
+            Err(failure) if failure.status.is(Status::KEY_CONFIGURED) => (),
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Initializes the PAMTs of all TDMRs, which takes the longer the more memory there is.
+///
+/// The TDX module lets CPUs work on different TDMRs at the same time, but never on the same.
+fn init_tdmrs(setup: &Setup) -> Result<(), Error> {
+    let mut tdmrs = KVec::new();
+    for tdmr in setup.tdmrs() {
+        tdmrs.push(tdmr, GFP_KERNEL)?;
+    }
+    let total = tdmrs
+        .iter()
+        .fold(0u64, |sum, tdmr| sum.saturating_add(tdmr.size));
+    let progress = Progress::new(total);
+
+    parallel::for_each(
+        &tdmrs,
+        |tdmr| tdmr.node,
+        |tdmr| {
+            if let Err(failure) = init_tdmr(tdmr, &progress) {
+                progress.fail(failure);
+            }
+        },
+    )?;
+    progress.finish()
+}
+
+/// Initializes the PAMT of `tdmr`. A call does a part of it, that of 4 MiB of memory say, and
+/// the TDX module says which whole gigabytes are done.
+fn init_tdmr(tdmr: &Tdmr, progress: &Progress) -> seamcall::Result<()> {
+    let mut done = tdmr.base;
+    while done < tdmr.end() && !progress.has_failed() {
+        let next = retry(|| seamcall::sys_tdmr_init(tdmr.base))?;
+        if next > done {
+            progress.add(next.saturating_sub(done));
+            done = next;
+        }
+        smp::cond_resched();
+    }
+    Ok(())
+}
+
+/// How often the system information is read before the failure to read it counts.
+const READ_TRIES: u32 = 10;
+
+/// How often a SEAMCALL is made before a transient failure counts.
+const TRIES: u32 = 100;
+
+/// Repeats `call` while it fails for a reason that may pass.
+fn retry<T>(mut call: impl FnMut() -> seamcall::Result<T>) -> seamcall::Result<T> {
+    let mut result = call();
+    for _ in 1..TRIES {
+        match &result {
+            Err(failure) if failure.status.is_transient() => fsleep(Delta::from_millis(1)),
+            _ => break,
+        }
+        result = call();
+    }
+    result
+}
+
+/// How far the initialization of TDMRs is, shared by those that work on it.
+struct Progress {
+    began: Instant<Monotonic>,
+    /// Bytes of memory in all.
+    total: u64,
+    /// Bytes of memory whose PAMT is initialized.
+    done: Atomic<u64>,
+    /// How often progress was reported.
+    reports: Atomic<u32>,
+    /// The status of a call that failed, or 0.
+    failed: Atomic<u64>,
+}
+
+impl Progress {
+    /// Seconds between two reports.
+    const INTERVAL: i64 = 5;
+
+    fn new(total: u64) -> Self {
+        Self {
+            began: Instant::now(),
+            total,
+            done: Atomic::new(0),
+            reports: Atomic::new(0),
+            failed: Atomic::new(0),
+        }
+    }
+
+    /// Adds `bytes` that are done, and reports from time to time.
+    fn add(&self, bytes: u64) {
+        let done = self.done.fetch_add(bytes, Relaxed).wrapping_add(bytes);
+        let reports = self.reports.load(Relaxed);
+        let due = i64::from(reports)
+            .saturating_add(1)
+            .saturating_mul(Self::INTERVAL);
+        let seconds = self.began.elapsed().as_millis() / 1000;
+        if seconds >= due
+            && self
+                .reports
+                .cmpxchg(reports, reports.wrapping_add(1), Relaxed)
+                .is_ok()
+        {
+            pr_info!(
+                "initialized {} of {} GiB for TDX\n",
+                done >> 30,
+                self.total >> 30
+            );
+        }
+    }
+
+    /// Has all workers stop because of `failure`.
+    fn fail(&self, failure: Failure) {
+        self.failed.store(failure.status.raw(), Relaxed);
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.load(Relaxed) != 0
+    }
+
+    /// Says how it went. For when all workers are through.
+    fn finish(&self) -> Result<(), Error> {
+        let status = Status::new(self.failed.load(Relaxed));
+        if status != Status::SUCCESS {
+            return Err(Error::Seamcall(Failure {
+                leaf: Leaf::SYS_TDMR_INIT,
+                status,
+            }));
+        }
+
+        pr_info!(
+            "initialized {} GiB for TDX in {} ms\n",
+            self.total >> 30,
+            self.began.elapsed().as_millis()
+        );
+        Ok(())
+    }
+}
