@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The part of an update that runs with all CPUs stopped: its steps, and the CPUs' lockstep
+//! through them.
+//!
+//! ```text
+//! Shutdown -> Install -> SysInit -> LpInit -> Update -> Done
+//!  lead CPU   each in    lead CPU   all at    lead CPU
+//!             its turn              once
+//! ```
+//!
+//! A failure on any CPU ends the update on all of them. What is left then depends on the step:
+//!
+//! - `Shutdown`: the old module runs, as if nothing had happened. **This is where `-EBUSY` comes
+//!   from**: the TDX module refuses the shutdown while a TD is being built.
+//! - `Install`: P-SEAMLDR says whether the old module's memory is intact. If so, a whole new round
+//!   of SEAMLDR.INSTALL can still save the TDs. When the reason may pass (entropy, memory), that
+//!   is tried at once (`InstallAgain`).
+//! - later: the old module is overwritten, and its TDs are lost.
+//!
+//! Nothing here sleeps, allocates or prints. The state machine knows the firmware by [`Firmware`]
+//! alone and never blocks in [`Lockstep::poll`] for another CPU, so tests can stand in for the
+//! firmware and schedule the CPUs as they like.
+
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        AtomicType,
+        Full,
+        Relaxed,
+        Release, //
+    }, //
+};
+
+use crate::status::{
+    Failure,
+    InstallFailure,
+    Leaf,
+    Status, //
+};
+
+/// The firmware as the steps of an update see it.
+pub(crate) trait Firmware: Sync {
+    /// Whether every present CPU is online. P-SEAMLDR waits for all of them.
+    fn all_cpus_online(&self) -> bool;
+
+    /// TDH.SYS.SHUTDOWN
+    fn shutdown(&self) -> Result<(), Failure>;
+
+    /// SEAMLDR.INSTALL
+    fn install(&self) -> Result<(), InstallFailure>;
+
+    /// Whether P-SEAMLDR has recorded an update since this one began; `None` when it does not say.
+    fn is_installed(&self) -> Option<bool>;
+
+    /// TDH.SYS.INIT
+    fn sys_init(&self) -> Result<(), Failure>;
+
+    /// TDH.SYS.LP.INIT
+    fn lp_init(&self) -> Result<(), Failure>;
+
+    /// TDH.SYS.UPDATE, and what makes the new module the running one for the rest of the kernel.
+    fn update(&self) -> Result<(), Failure>;
+
+    /// Takes note of what becomes of the module that was shut down, whenever it changes.
+    fn gone(&self, recoverable: bool);
+
+    /// Waits some microseconds before something is tried again.
+    fn pause(&self);
+}
+
+/// A step of an update.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(i32)]
+pub(crate) enum Step {
+    /// Check that all CPUs are there, and shut the old module down.
+    Shutdown,
+    /// Have every CPU tell P-SEAMLDR to install the new one.
+    Install,
+    /// The same again, after a failure that may have been a passing one.
+    InstallAgain,
+    /// Initialize the new module.
+    SysInit,
+    /// Initialize it on every CPU.
+    LpInit,
+    /// Have it take the TDs over.
+    Update,
+    /// The new module runs.
+    Done,
+    /// The update has failed.
+    Failed,
+}
+
+impl Step {
+    /// The step's name in `last_update`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Step::Shutdown => "shutdown",
+            Step::Install | Step::InstallAgain => "install",
+            Step::SysInit => "init",
+            Step::LpInit => "cpu-init",
+            Step::Update => "update",
+            Step::Done | Step::Failed => "done",
+        }
+    }
+}
+
+// SAFETY: `Step` has the size and alignment of `i32`, and every `Step` is an `i32`.
+unsafe impl AtomicType for Step {
+    type Repr = i32;
+}
+
+/// What a failed update leaves behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(i32)]
+pub(crate) enum Remains {
+    /// The old module runs.
+    OldModule,
+    /// No module runs, but the old one's TDs can be saved.
+    HandoffData,
+    /// No module runs, and the TDs are lost.
+    Nothing,
+}
+
+// SAFETY: `Remains` has the size and alignment of `i32`, and every `Remains` is an `i32`.
+unsafe impl AtomicType for Remains {
+    type Repr = i32;
+}
+
+/// How an update failed.
+#[derive(Clone, Copy)]
+pub(crate) struct Abort {
+    /// The step that failed.
+    pub(crate) step: Step,
+    /// The CPU that it failed on.
+    pub(crate) cpu: u32,
+    /// The SEAMCALL; `None` in [`Step::Shutdown`] when a CPU was offline, and in the steps of the
+    /// installation when P-SEAMLDR heard every CPU and installed nothing.
+    pub(crate) failure: Option<Failure>,
+    /// What is left.
+    pub(crate) remains: Remains,
+}
+
+/// A CPU's part in the lockstep.
+pub(crate) struct Cpu {
+    /// The CPU's number.
+    id: u32,
+    /// Whether it does the steps that one CPU does for all.
+    lead: bool,
+    /// The step that the rest of the fields are about.
+    step: Step,
+    /// This CPU's turn in [`Step::Install`], once it has drawn one.
+    ticket: Option<u32>,
+    /// It has done its part in the step.
+    done: bool,
+}
+
+impl Cpu {
+    /// The part of CPU `id`. Exactly one of an update's CPUs must be the lead.
+    pub(crate) fn new(id: u32, lead: bool) -> Self {
+        Self {
+            id,
+            lead,
+            step: Step::Shutdown,
+            ticket: None,
+            done: false,
+        }
+    }
+}
+
+/// The order in which CPUs do what only one can do at a time: that in which they come.
+struct Turns {
+    /// The next ticket to draw.
+    next: Atomic<u32>,
+    /// The ticket whose turn it is.
+    current: Atomic<u32>,
+}
+
+impl Turns {
+    fn new() -> Self {
+        Self {
+            next: Atomic::new(0),
+            current: Atomic::new(0),
+        }
+    }
+}
+
+/// Where an update stands, shared by its CPUs.
+pub(crate) struct Lockstep<F> {
+    firmware: F,
+    /// The number of CPUs that take part.
+    cpus: u32,
+    /// The update goes on from an earlier one that was interrupted.
+    resumed: bool,
+    step: Atomic<Step>,
+    /// Whose turn it is in [`Step::Install`] and in [`Step::InstallAgain`].
+    turns: Turns,
+    turns_again: Turns,
+    /// [`Step::LpInit`]: the number of CPUs that are done.
+    acks: Atomic<u32>,
+    /// Set by the first CPU that fails; it alone then writes the fields below.
+    aborted: Atomic<bool>,
+    abort_step: Atomic<Step>,
+    abort_cpu: Atomic<u32>,
+    abort_leaf: Atomic<u64>,
+    abort_status: Atomic<u64>,
+    abort_remains: Atomic<Remains>,
+}
+
+/// How often a SEAMCALL is made, with a pause between, before a transient failure counts.
+const TRIES: u32 = 1000;
+
+impl<F: Firmware> Lockstep<F> {
+    /// An update by `cpus` CPUs. `resumed`: the old module is shut down already.
+    pub(crate) fn new(firmware: F, cpus: u32, resumed: bool) -> Self {
+        Self {
+            firmware,
+            cpus,
+            resumed,
+            step: Atomic::new(Step::Shutdown),
+            turns: Turns::new(),
+            turns_again: Turns::new(),
+            acks: Atomic::new(0),
+            aborted: Atomic::new(false),
+            abort_step: Atomic::new(Step::Done),
+            abort_cpu: Atomic::new(0),
+            abort_leaf: Atomic::new(0),
+            abort_status: Atomic::new(0),
+            abort_remains: Atomic::new(Remains::OldModule),
+        }
+    }
+
+    /// Does what `cpu` can do now. Returns whether its part in the update is over.
+    pub(crate) fn poll(&self, cpu: &mut Cpu) -> bool {
+        let step = self.step.load(Acquire);
+        if step != cpu.step {
+            *cpu = Cpu {
+                step,
+                ..Cpu::new(cpu.id, cpu.lead)
+            };
+        }
+        if cpu.done {
+            return false;
+        }
+
+        match step {
+            Step::Shutdown if cpu.lead => self.shutdown(cpu),
+            Step::Install | Step::InstallAgain => self.install(cpu),
+            Step::SysInit if cpu.lead => self.sys_init(cpu),
+            Step::LpInit => self.lp_init(cpu),
+            Step::Update if cpu.lead => self.update(cpu),
+            Step::Done | Step::Failed => return true,
+            Step::Shutdown | Step::SysInit | Step::Update => (),
+        }
+        false
+    }
+
+    /// How the update failed, if it did. For when all CPUs are through.
+    pub(crate) fn abort(&self) -> Option<Abort> {
+        if self.step.load(Acquire) == Step::Done {
+            return None;
+        }
+        let status = Status::new(self.abort_status.load(Relaxed));
+
+        Some(Abort {
+            step: self.abort_step.load(Relaxed),
+            cpu: self.abort_cpu.load(Relaxed),
+            failure: (status != Status::SUCCESS).then_some(Failure {
+                leaf: Leaf::from_rax(self.abort_leaf.load(Relaxed)),
+                status,
+            }),
+            remains: self.abort_remains.load(Relaxed),
+        })
+    }
+
+    fn shutdown(&self, cpu: &mut Cpu) {
+        let before = if self.resumed {
+            Remains::HandoffData
+        } else {
+            Remains::OldModule
+        };
+        // Nothing is lost yet. Check what P-SEAMLDR would otherwise wait for in vain.
+        if !self.firmware.all_cpus_online() {
+            return self.fail(cpu, None, before);
+        }
+        if self.resumed {
+            return self.next(Step::Install);
+        }
+
+        match self.retry(|| self.firmware.shutdown()) {
+            Ok(()) => {
+                self.firmware.gone(true);
+                self.next(Step::Install);
+            }
+            Err(failure) => self.fail(cpu, Some(failure), before),
+        }
+    }
+
+    /// Has `cpu` call SEAMLDR.INSTALL when it is its turn.
+    ///
+    /// P-SEAMLDR serves one CPU at a time, so the CPUs take turns rather than fight. Only the call
+    /// that completes the round checks and installs anything; the others register their CPU.
+    fn install(&self, cpu: &mut Cpu) {
+        let turns = match cpu.step {
+            Step::Install => &self.turns,
+            _ => &self.turns_again,
+        };
+        let ticket = match cpu.ticket {
+            Some(ticket) => ticket,
+            None => *cpu.ticket.insert(turns.next.fetch_add(1, Relaxed)),
+        };
+        if turns.current.load(Acquire) != ticket {
+            return;
+        }
+        cpu.done = true;
+
+        let behind = ticket.wrapping_add(1);
+        let last = behind == self.cpus;
+        // An earlier round may still be open, in which some CPUs have called already. These are
+        // refused now, and the call of any other may be the one that completes the round.
+        let unsure = self.resumed || cpu.step == Step::InstallAgain;
+        let completes = |installed| last && !unsure || unsure && installed;
+
+        match self.install_once() {
+            Ok(()) if completes(unsure && self.firmware.is_installed() == Some(true)) => {
+                self.next(Step::SysInit);
+            }
+            Ok(()) if last => self.fail(cpu, None, Remains::HandoffData),
+            Ok(()) => turns.current.store(behind, Release),
+            Err(error) if !error.recoverable => {
+                self.fail(cpu, Some(error.failure), Remains::Nothing);
+            }
+            Err(error) => match error.failure.status {
+                Status::SEAMLDR_EBADCALL if unsure && !last => {
+                    turns.current.store(behind, Release);
+                }
+                status if status.is_transient_install() && cpu.step == Step::Install => {
+                    self.next(Step::InstallAgain);
+                }
+                _ => self.fail(cpu, Some(error.failure), Remains::HandoffData),
+            },
+        }
+    }
+
+    /// Calls SEAMLDR.INSTALL until P-SEAMLDR has heard.
+    ///
+    /// Nothing else is a reason to repeat the call: P-SEAMLDR's own failures end the round, so it
+    /// would be the first of another one.
+    fn install_once(&self) -> Result<(), InstallFailure> {
+        let mut result = self.firmware.install();
+        for _ in 1..TRIES {
+            match &result {
+                Err(error) if error.failure.status == Status::VMFAILINVALID => {
+                    self.firmware.pause();
+                }
+                _ => break,
+            }
+            result = self.firmware.install();
+        }
+        result
+    }
+
+    fn sys_init(&self, cpu: &mut Cpu) {
+        match self.retry(|| self.firmware.sys_init()) {
+            Ok(()) => self.next(Step::LpInit),
+            // Believe P-SEAMLDR's record rather than the calls' results, before TDs are given up.
+            Err(failure) if self.firmware.is_installed() == Some(false) => {
+                self.fail(cpu, Some(failure), Remains::HandoffData);
+            }
+            Err(failure) => self.fail(cpu, Some(failure), Remains::Nothing),
+        }
+    }
+
+    fn lp_init(&self, cpu: &mut Cpu) {
+        cpu.done = true;
+        match self.retry(|| self.firmware.lp_init()) {
+            Ok(()) => {
+                if self.acks.fetch_add(1, Full).wrapping_add(1) == self.cpus {
+                    self.next(Step::Update);
+                }
+            }
+            Err(failure) => self.fail(cpu, Some(failure), Remains::Nothing),
+        }
+    }
+
+    fn update(&self, cpu: &mut Cpu) {
+        match self.retry(|| self.firmware.update()) {
+            Ok(()) => self.next(Step::Done),
+            Err(failure) => self.fail(cpu, Some(failure), Remains::Nothing),
+        }
+    }
+
+    /// Sends all CPUs to `step`.
+    fn next(&self, step: Step) {
+        self.step.store(step, Release);
+    }
+
+    /// Ends the update for all CPUs, unless another CPU has done so.
+    fn fail(&self, cpu: &mut Cpu, failure: Option<Failure>, remains: Remains) {
+        cpu.done = true;
+        if self.aborted.xchg(true, Full) {
+            return;
+        }
+
+        self.abort_step.store(cpu.step, Relaxed);
+        self.abort_cpu.store(cpu.id, Relaxed);
+        if let Some(failure) = failure {
+            self.abort_leaf.store(failure.leaf.rax(), Relaxed);
+            self.abort_status.store(failure.status.raw(), Relaxed);
+        }
+        self.abort_remains.store(remains, Relaxed);
+        if remains != Remains::OldModule {
+            self.firmware.gone(remains == Remains::HandoffData);
+        }
+        self.next(Step::Failed);
+    }
+
+    /// Repeats `call` while it fails for a reason that may pass.
+    fn retry(&self, call: impl Fn() -> Result<(), Failure>) -> Result<(), Failure> {
+        let mut result = call();
+        for _ in 1..TRIES {
+            match &result {
+                Err(failure) if failure.status.is_transient() => self.firmware.pause(),
+                _ => break,
+            }
+            result = call();
+        }
+        result
+    }
+}

@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Replaces the running TDX module.
+//!
+//! Everything that can be refused is refused before the CPUs are stopped, while nothing is lost.
+//! What happens then is in `lockstep.rs`; this file prepares it, stands between it and the
+//! firmware, and waits for TD builds if the caller wants that.
+
+use kernel::{
+    cpu::CpuId,
+    device::Device,
+    prelude::*,
+    processor::cpu_relax,
+    str::CString,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        }, //
+    },
+    time::{
+        delay::{
+            fsleep,
+            udelay, //
+        },
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+use crate::{
+    features::Features,
+    image::Image,
+    inspect,
+    lockstep::{
+        Cpu,
+        Firmware,
+        Lockstep, //
+    },
+    metadata::{
+        SeamldrInfo,
+        Version, //
+    },
+    outcome::{
+        Error,
+        Report, //
+    },
+    phys::SeamldrParams,
+    preflight::{
+        Check,
+        Evidence,
+        Host,
+        Preflight,
+        Verdict, //
+    },
+    seamcall,
+    setup::{
+        self,
+        Setup,
+        State, //
+    },
+    sigstruct::Sigstruct,
+    smp,
+    status::{
+        Failure,
+        InstallFailure, //
+    },
+    stop_machine::stop_machine,
+    sysfs, //
+};
+
+kernel::sync::global_lock! {
+    // SAFETY: `init()` is called before anything else of this file.
+    unsafe(uninit) static ENGINE: Mutex<()> = ();
+}
+
+kernel::sync::global_lock! {
+    // SAFETY: `init()` is called before anything else of this file.
+    unsafe(uninit) static LAST: Mutex<Option<Report>> = None;
+}
+
+kernel::sync::global_lock! {
+    // SAFETY: `init()` is called before anything else of this file.
+    unsafe(uninit) static DEVICE: Mutex<Option<ARef<Device>>> = None;
+}
+
+/// An update has been started and has not ended.
+static UPDATING: Atomic<bool> = Atomic::new(false);
+
+/// The update that runs is to give up waiting.
+static CANCEL: Atomic<bool> = Atomic::new(false);
+
+/// How long an upload waits for TD builds, in milliseconds.
+static WAIT_MS: Atomic<u32> = Atomic::new(0);
+
+/// Prepares for updates.
+///
+/// # Safety
+///
+/// Must be called once, before anything else of this file.
+pub(crate) unsafe fn init() {
+    // SAFETY: By the requirement of this function.
+    unsafe {
+        ENGINE.init();
+        LAST.init();
+        DEVICE.init();
+    }
+}
+
+/// Has `device` say when an update has ended, or none.
+pub(crate) fn set_device(device: Option<ARef<Device>>) {
+    *DEVICE.lock() = device;
+}
+
+/// Whether an update runs.
+pub(crate) fn is_updating() -> bool {
+    UPDATING.load(Relaxed)
+}
+
+/// How the last update ended, if there was one.
+pub(crate) fn last() -> Option<Report> {
+    *LAST.lock()
+}
+
+/// How long an upload waits for TD builds, in milliseconds.
+pub(crate) fn wait_ms() -> u32 {
+    WAIT_MS.load(Relaxed)
+}
+
+/// Has uploads wait for TD builds for `ms` milliseconds from now on.
+pub(crate) fn set_wait_ms(ms: u32) {
+    WAIT_MS.store(ms, Relaxed);
+}
+
+/// Has an update that waits for TD builds give up.
+pub(crate) fn cancel() {
+    CANCEL.store(true, Relaxed);
+}
+
+/// Replaces the running TDX module by the one in `file`, which must be in a page-aligned
+/// `vmalloc()`ed or `vmap()`ed buffer.
+///
+/// While TDs are being built it tries again for `wait_ms` milliseconds. Says in the kernel log,
+/// in `last_update` and by an uevent how that ended.
+pub(crate) fn update(file: &[u8], wait_ms: u32) -> Result<(), Error> {
+    let Some(_engine) = ENGINE.try_lock() else {
+        // The report is the other update's.
+        pr_err!("update refused: {}\n", Error::AnotherUpdate);
+        return Err(Error::AnotherUpdate);
+    };
+    CANCEL.store(false, Relaxed);
+    UPDATING.store(true, Relaxed);
+
+    let mut update = Update {
+        from: setup::version(),
+        attempts: 0,
+        blackout_ns: 0,
+    };
+    let result = update.run(file, wait_ms);
+    let report = Report {
+        error: result.as_ref().err().copied(),
+        from: update.from,
+        to: setup::version(),
+        attempts: update.attempts,
+        blackout_ns: update.blackout_ns,
+    };
+
+    *LAST.lock() = Some(report);
+    UPDATING.store(false, Relaxed);
+    announce(&report);
+    result
+}
+
+/// Says in the kernel log and by an uevent how an update has ended.
+fn announce(report: &Report) {
+    let us = report.blackout_ns / 1000;
+    let cpus = smp::online().weight();
+    let attempts = report.attempts;
+    match (report.error, report.from, report.to) {
+        (None, Some(from), Some(to)) => pr_info!(
+            "TDX module updated from {from} to {to}, {cpus} CPUs stopped for {us} us, attempt \
+             {attempts}\n"
+        ),
+        (None, None, Some(to)) => pr_info!(
+            "TDX module {to} took over from the interrupted one, {cpus} CPUs stopped for {us} us\n"
+        ),
+        (Some(error @ Error::Aborted(_)), _, _) => match Setup::read().state {
+            State::Interrupted => pr_err!(
+                "update interrupted: {error}; the TDs are intact, upload a good image to save them\n"
+            ),
+            _ => pr_err!("update failed: {error}; TDX is lost until the next reboot\n"),
+        },
+        (Some(error), _, Some(version)) => {
+            pr_err!("update refused: {error}; TDX module {version} runs on\n");
+        }
+        (Some(error), _, None) => pr_err!("update refused: {error}\n"),
+        (None, _, None) => (),
+    }
+
+    // Only the news may be lost for want of memory, not the update.
+    if let Some(device) = &*DEVICE.lock() {
+        if let Err(error) = notify(device, report) {
+            pr_warn!("no uevent: error {}\n", error.to_errno());
+        }
+    }
+}
+
+/// Sends the uevent for an update that has ended.
+fn notify(device: &Device, report: &Report) -> Result {
+    let version = |version: Option<Version>| version.unwrap_or_default();
+    let result = CString::try_from_fmt(fmt!("TDX_UPDATE_RESULT={}", report.result()))?;
+    let from = CString::try_from_fmt(fmt!("TDX_UPDATE_FROM={}", version(report.from)))?;
+    let to = CString::try_from_fmt(fmt!("TDX_UPDATE_TO={}", version(report.to)))?;
+
+    sysfs::uevent_change(device, [&result, &from, &to])
+}
+
+/// An update while it runs.
+struct Update {
+    /// The version of the module before.
+    from: Option<Version>,
+    /// How often all CPUs were stopped.
+    attempts: u32,
+    /// For how long they were the last time.
+    blackout_ns: i64,
+}
+
+impl Update {
+    fn run(&mut self, file: &[u8], wait_ms: u32) -> Result<(), Error> {
+        let image = Image::parse(file)?;
+        let sigstruct = Sigstruct::new(image.sigstruct());
+        pr_info!(
+            "update: image of format {}, signed on {:08x}, SVN {}, takes over from handoff versions \
+             {}\n",
+            image.format(),
+            sigstruct.date(),
+            sigstruct.svn(),
+            sigstruct.handoff_versions(),
+        );
+
+        let setup = Setup::read();
+        if !matches!(setup.state, State::Ready | State::Interrupted) {
+            return Err(Error::State(setup.state));
+        }
+        let evidence = inspect::evidence(&image)?;
+        let params = SeamldrParams::new(&image)?;
+        let cpus = inspect::package_cpus()?;
+
+        let mut backoff = Backoff::new(wait_ms);
+        loop {
+            // The host may have changed meanwhile, so look at it before every attempt.
+            let host = inspect::host(&setup, &cpus)?;
+            self.check(&image, &evidence, &host)?;
+
+            match self.attempt(&params, &setup, &host) {
+                Err(Error::Sensitive(sensitive)) if wait_ms != 0 => {
+                    if !backoff.sleep()? {
+                        return Err(Error::TimedOut(sensitive));
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Checks whether `image` can replace the running module now. All checks that fail are in the
+    /// kernel log; the error is that of the first.
+    fn check(&self, image: &Image<'_>, evidence: &Evidence, host: &Host<'_>) -> Result<(), Error> {
+        let preflight = Preflight {
+            image,
+            evidence,
+            host,
+        };
+
+        let mut result = Ok(());
+        for (check, verdict) in preflight.run() {
+            match (check, verdict) {
+                (_, Verdict::Pass | Verdict::Skip) => (),
+                // Once is enough, while it waits for TD builds.
+                (_, Verdict::Note) if self.attempts != 0 => (),
+                (_, Verdict::Note) => pr_info!("update: the same TDX module runs already\n"),
+                (Check::Sigstruct, Verdict::Fail(problem)) => {
+                    for field in preflight.broken_fields() {
+                        pr_err!("update: check {check} failed: the sigstruct's {field}\n");
+                    }
+                    result = result.and(Err(Error::Preflight(problem)));
+                }
+                (_, Verdict::Fail(problem)) => {
+                    pr_err!("update: check {check} failed: {problem}\n");
+                    result = result.and(Err(Error::Preflight(problem)));
+                }
+            }
+        }
+        result
+    }
+
+    /// Stops all CPUs and replaces the module, if it lets itself be shut down.
+    fn attempt(
+        &mut self,
+        params: &SeamldrParams,
+        setup: &Setup,
+        host: &Host<'_>,
+    ) -> Result<(), Error> {
+        // Not known only when it is not needed: the module was shut down already.
+        let hv = host.running_hv.unwrap_or_default();
+        let lockstep = Lockstep::new(
+            Running {
+                params,
+                hv,
+                features: setup.configured,
+                old: self.from.unwrap_or_default(),
+                num_remaining_updates: host.updates_left,
+            },
+            smp::present().weight(),
+            setup.state == State::Interrupted,
+        );
+        let blackout_ns = Atomic::new(0i64);
+
+        self.attempts = self.attempts.saturating_add(1);
+        stop_machine(&|id: CpuId| {
+            let lead = smp::cpus(smp::online()).next() == Some(id);
+            let mut cpu = Cpu::new(id.into(), lead);
+            let began = Instant::<Monotonic>::now();
+
+            while !lockstep.poll(&mut cpu) {
+                cpu_relax();
+            }
+            if lead {
+                blackout_ns.store(began.elapsed().as_nanos(), Relaxed);
+            }
+        })?;
+        self.blackout_ns = blackout_ns.load(Relaxed);
+
+        if let Some(abort) = lockstep.abort() {
+            if setup.state == State::Ready {
+                inspect::set_handoff_version(hv);
+            }
+            return Err(abort.into());
+        }
+
+        // KVM and the attributes read the rest of the system information too.
+        if let Err(error) = setup::refresh_sysinfo() {
+            pr_warn!(
+                "cannot read the new TDX module's system information: error {}\n",
+                error.to_errno()
+            );
+        }
+        if Setup::read().configured != setup.configured {
+            pr_warn!(
+                "the new TDX module takes no features, these are off: {}\n",
+                setup.configured
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Waits between attempts: first for 10 ms, then twice as long each time, up to a second.
+struct Backoff {
+    began: Instant<Monotonic>,
+    /// How long to wait in all, in milliseconds.
+    total_ms: u32,
+    /// How long to wait the next time, in milliseconds.
+    next_ms: u32,
+}
+
+impl Backoff {
+    const FIRST_MS: u32 = 10;
+    const LONGEST_MS: u32 = 1000;
+
+    fn new(total_ms: u32) -> Self {
+        Self {
+            began: Instant::now(),
+            total_ms,
+            next_ms: Self::FIRST_MS,
+        }
+    }
+
+    /// Waits. Returns whether there is time for another attempt.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Canceled`] when the update was canceled.
+    fn sleep(&mut self) -> Result<bool, Error> {
+        const SLICE_MS: u32 = 10;
+
+        for _ in 0..self.next_ms / SLICE_MS {
+            if CANCEL.load(Relaxed) {
+                return Err(Error::Canceled);
+            }
+            if self.began.elapsed().as_millis() >= self.total_ms.into() {
+                return Ok(false);
+            }
+            fsleep(Delta::from_millis(SLICE_MS.into()));
+        }
+        self.next_ms = self.next_ms.saturating_mul(2).min(Self::LONGEST_MS);
+        Ok(true)
+    }
+}
+
+/// The firmware as it is on a TDX host.
+struct Running<'a> {
+    params: &'a SeamldrParams,
+    /// Handoff version of the module that is shut down.
+    hv: u16,
+    /// What the TDX module is configured with.
+    features: Features,
+    /// The version of the old module, for when the new one's can't be read.
+    old: Version,
+    num_remaining_updates: u32,
+}
+
+impl Firmware for Running<'_> {
+    fn all_cpus_online(&self) -> bool {
+        smp::online().weight() == smp::present().weight()
+    }
+
+    fn shutdown(&self) -> Result<(), Failure> {
+        seamcall::sys_shutdown(self.hv)
+    }
+
+    fn install(&self) -> Result<(), InstallFailure> {
+        seamcall::seamldr_install(self.params)
+    }
+
+    fn is_installed(&self) -> Option<bool> {
+        let info = SeamldrInfo::read().ok()?;
+        Some(info.num_remaining_updates < self.num_remaining_updates)
+    }
+
+    fn sys_init(&self) -> Result<(), Failure> {
+        seamcall::sys_init()
+    }
+
+    fn lp_init(&self) -> Result<(), Failure> {
+        seamcall::sys_lp_init()
+    }
+
+    fn update(&self) -> Result<(), Failure> {
+        let features = match seamcall::sys_update(self.features) {
+            Ok(()) => self.features,
+            // The new module does not know the version that takes features. It has changed
+            // nothing, and without them the TDs can still be saved.
+            Err(failure) if failure.status.is_unknown_version() && !self.features.is_empty() => {
+                seamcall::sys_update(Features::default())?;
+                Features::default()
+            }
+            Err(failure) => return Err(failure),
+        };
+
+        setup::module_updated(features, Version::read().unwrap_or(self.old));
+        Ok(())
+    }
+
+    fn gone(&self, recoverable: bool) {
+        setup::module_gone(recoverable);
+    }
+
+    fn pause(&self) {
+        udelay(Delta::from_micros(10));
+    }
+}

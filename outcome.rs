@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How an update ended: for its caller, for the kernel log and for `last_update`.
+
+use core::fmt;
+
+use kernel::error::code;
+
+use crate::{
+    image,
+    lockstep::{
+        Abort,
+        Remains,
+        Step, //
+    },
+    metadata::Version,
+    preflight::Problem,
+    setup::State,
+    status::{
+        Failure,
+        Status, //
+    }, //
+};
+
+/// Why the TDX module was not updated.
+#[derive(Clone, Copy)]
+pub(crate) enum Error {
+    /// The file is no image.
+    Image(image::Error),
+    /// The image cannot replace the running module, now or ever.
+    Preflight(Problem),
+    /// Another update runs.
+    AnotherUpdate,
+    /// There is no TDX module that could be updated.
+    State(State),
+    /// A CPU was offline when all had stopped.
+    CpuOffline,
+    /// The shutdown met operations that an update would break.
+    Sensitive(Sensitive),
+    /// They were not over in the time that the caller would wait.
+    TimedOut(Sensitive),
+    /// The caller does not want it any more.
+    Canceled,
+    /// The running module does not know how to protect TD builds.
+    TooOld(Failure),
+    /// A SEAMCALL failed while nothing was lost yet.
+    Seamcall(Failure),
+    /// The update failed with the old module shut down.
+    Aborted(Abort),
+    /// The kernel failed.
+    Kernel(kernel::error::Error),
+}
+
+/// Operations that keep the TDX module from shutting down, in the terms of
+/// UPDATE_COMPAT_SENSITIVE.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sensitive {
+    /// What they are.
+    pub(crate) reason: Reason,
+    /// How many there are.
+    pub(crate) count: u16,
+    /// The shutdown that says so.
+    failure: Failure,
+}
+
+/// A kind of operation that keeps the TDX module from shutting down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// A TD is being built.
+    TdBuild,
+    /// The migration of a TD was interrupted.
+    Migration,
+    /// Something that this driver does not know.
+    Other(u16),
+}
+
+impl Sensitive {
+    /// What `failure` says, if it is UPDATE_COMPAT_SENSITIVE.
+    fn new(failure: Failure) -> Option<Self> {
+        if !failure.status.is(Status::UPDATE_COMPAT_SENSITIVE) {
+            return None;
+        }
+        let details = failure.status.details();
+        // CAST: The halves of the details.
+        let (count, reason) = ((details >> 16) as u16, details as u16);
+
+        Some(Self {
+            reason: match reason {
+                0 => Reason::TdBuild,
+                1 => Reason::Migration,
+                other => Reason::Other(other),
+            },
+            count,
+            failure,
+        })
+    }
+}
+
+impl fmt::Display for Sensitive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.reason, self.count) {
+            (Reason::TdBuild, 1) => write!(f, "1 TD is being built"),
+            (Reason::TdBuild, n) => write!(f, "{n} TDs are being built"),
+            (Reason::Migration, 1) => write!(f, "the migration of 1 TD was interrupted"),
+            (Reason::Migration, n) => write!(f, "the migrations of {n} TDs were interrupted"),
+            (Reason::Other(reason), n) => write!(f, "{n} operations of kind {reason} run"),
+        }
+    }
+}
+
+impl Error {
+    /// The error code that the ABI has for it.
+    pub(crate) fn to_errno(self) -> kernel::error::Error {
+        match self {
+            Error::Image(_) => code::EINVAL,
+            Error::Preflight(problem) => match problem {
+                Problem::CpusOffline { .. } | Problem::SeamldrNotReady => code::EBUSY,
+                Problem::NoUpdatesLeft => code::ENOSPC,
+                _ => code::EINVAL,
+            },
+            // The shutdown ran into a "sensitive" ongoing operation, like a TD build. Signal to
+            // user space that it can retry.
+            Error::Sensitive(_) => code::EBUSY,
+            Error::AnotherUpdate | Error::CpuOffline => code::EBUSY,
+            Error::TimedOut(_) => code::ETIMEDOUT,
+            Error::Canceled => code::ECANCELED,
+            Error::State(_) | Error::TooOld(_) | Error::Seamcall(_) | Error::Aborted(_) => {
+                code::EIO
+            }
+            Error::Kernel(error) => error,
+        }
+    }
+
+    /// The SEAMCALL that failed, if one has.
+    fn failure(&self) -> Option<Failure> {
+        match self {
+            Error::Sensitive(sensitive) | Error::TimedOut(sensitive) => Some(sensitive.failure),
+            Error::TooOld(failure) | Error::Seamcall(failure) => Some(*failure),
+            Error::Aborted(abort) => abort.failure,
+            _ => None,
+        }
+    }
+
+    fn sensitive(&self) -> Option<Sensitive> {
+        match self {
+            Error::Sensitive(sensitive) | Error::TimedOut(sensitive) => Some(*sensitive),
+            _ => None,
+        }
+    }
+
+    /// The name of the step that the update ended in.
+    fn step(&self) -> &'static str {
+        match self {
+            Error::Image(_) => "image",
+            Error::Preflight(_) => "preflight",
+            Error::AnotherUpdate | Error::State(_) | Error::Kernel(_) => "start",
+            Error::Canceled => "wait",
+            Error::CpuOffline
+            | Error::Sensitive(_)
+            | Error::TimedOut(_)
+            | Error::TooOld(_)
+            | Error::Seamcall(_) => "shutdown",
+            Error::Aborted(abort) => abort.step.name(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Image(error) => write!(f, "not a TDX module image: {error}"),
+            Error::Preflight(problem) => write!(f, "{problem}"),
+            Error::AnotherUpdate => write!(f, "another update is running"),
+            Error::State(state) => write!(f, "TDX is {state}"),
+            Error::CpuOffline => write!(f, "a present CPU went offline, all are needed"),
+            Error::Sensitive(sensitive) => write!(f, "{sensitive}, try again later"),
+            Error::TimedOut(sensitive) => write!(f, "{sensitive}, and the time to wait is up"),
+            Error::Canceled => write!(f, "canceled"),
+            Error::TooOld(failure) => write!(
+                f,
+                "the running TDX module is too old to protect TDs that are being built, 1.5.24 \
+                 and later can: {failure}"
+            ),
+            Error::Seamcall(failure) => write!(f, "{failure}"),
+            Error::Aborted(abort) => match abort.failure {
+                Some(failure) => write!(f, "{failure} on CPU {}", abort.cpu),
+                None => write!(f, "P-SEAMLDR heard every CPU but installed nothing"),
+            },
+            Error::Kernel(error) => write!(f, "error {}", error.to_errno()),
+        }
+    }
+}
+
+impl From<image::Error> for Error {
+    fn from(error: image::Error) -> Self {
+        Error::Image(error)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Error::Seamcall(failure)
+    }
+}
+
+impl From<kernel::error::Error> for Error {
+    fn from(error: kernel::error::Error) -> Self {
+        Error::Kernel(error)
+    }
+}
+
+impl From<kernel::alloc::AllocError> for Error {
+    fn from(error: kernel::alloc::AllocError) -> Self {
+        Error::Kernel(error.into())
+    }
+}
+
+impl From<Abort> for Error {
+    fn from(abort: Abort) -> Self {
+        match abort.failure {
+            None if abort.step == Step::Shutdown => Error::CpuOffline,
+            Some(failure) if abort.remains == Remains::OldModule => {
+                match Sensitive::new(failure) {
+                    Some(sensitive) => Error::Sensitive(sensitive),
+                    // The handoff version is the module's own, so it is the flag that it refuses.
+                    None if failure.status.is(Status::OPERAND_INVALID) => Error::TooOld(failure),
+                    None => Error::Seamcall(failure),
+                }
+            }
+            _ => Error::Aborted(abort),
+        }
+    }
+}
+
+/// The last update, as `last_update` shows it.
+#[derive(Clone, Copy)]
+pub(crate) struct Report {
+    /// What it was refused or failed for.
+    pub(crate) error: Option<Error>,
+    /// The version of the module before, if there was one.
+    pub(crate) from: Option<Version>,
+    /// The version of the module after, if there is one.
+    pub(crate) to: Option<Version>,
+    /// How often all CPUs were stopped for it.
+    pub(crate) attempts: u32,
+    /// For how long they were stopped the last time, in nanoseconds.
+    pub(crate) blackout_ns: i64,
+}
+
+impl Report {
+    /// The outcome in a word.
+    pub(crate) fn result(&self) -> &'static str {
+        match &self.error {
+            None => "updated",
+            Some(Error::Aborted(abort)) if abort.remains == Remains::Nothing => "lost",
+            Some(Error::Aborted(_)) => "interrupted",
+            Some(_) => "refused",
+        }
+    }
+}
+
+/// A version, or a dash where there is none.
+struct OrDash(Option<Version>);
+
+impl fmt::Display for OrDash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(version) => version.fmt(f),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+/// One line of `key=value`, as Documentation/ABI describes it.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = self.error.as_ref();
+        let failure = error.and_then(Error::failure);
+        let sensitive = error.and_then(Error::sensitive);
+
+        write!(
+            f,
+            "result={} step={} errno={} leaf={} status={:#x} name={} reason={} count={} from={} \
+             to={} attempts={} blackout_us={}",
+            self.result(),
+            error.map_or("done", Error::step),
+            error.map_or(0, |error| error.to_errno().to_errno()),
+            failure.map_or("-", |failure| failure.leaf.name()),
+            failure.map_or(0, |failure| failure.status.raw()),
+            failure.map_or("-", |failure| failure.status_name()),
+            match sensitive.map(|sensitive| sensitive.reason) {
+                Some(Reason::TdBuild) => "td-build",
+                Some(Reason::Migration) => "migration",
+                Some(Reason::Other(_)) => "other",
+                None => "-",
+            },
+            sensitive.map_or(0, |sensitive| sensitive.count),
+            OrDash(self.from),
+            OrDash(self.to),
+            self.attempts,
+            self.blackout_ns / 1000,
+        )
+    }
+}
