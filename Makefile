@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# For people; kbuild reads Kbuild. See "make help".
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+KERNEL ?= patched
+vm := tools/testing/vm
+
+# In a kernel built with O=, source is a link to where it was built from.
+source = $(firstword $(realpath $(KDIR)/source) $(KDIR))
+
+.PHONY: modules demo check lint vm kernel driver root clean distclean help
+
+modules:
+	$(if $(wildcard $(KDIR)/Makefile),,\
+		$(error there is no kernel build tree at $(KDIR): set KDIR to one))
+	$(if $(wildcard $(source)/arch/x86/include/asm/tdx_host.h),,\
+		$(error the kernel at $(KDIR) was built without patches/series: apply that series to Linux 7.3 and rebuild))
+	$(if $(wildcard $(KDIR)/include/config/RUST),,\
+		$(error the kernel at $(KDIR) was built without CONFIG_RUST=y))
+	@$(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(MO)) modules
+
+demo check:
+	@$(vm)/$@
+
+lint:
+	@TESTS=lint $(vm)/check
+
+vm:
+	@$(vm)/run --kernel $(KERNEL) --shell $(VM)
+
+kernel:
+	@$(vm)/kernel $(KERNEL)
+
+driver:
+	@$(vm)/driver $(KERNEL)
+
+root:
+	@$(vm)/buildroot
+
+clean distclean:
+	@$(vm)/clean $@
+
+help:
+	@echo 'make              build tdx-host.ko for the kernel at KDIR, and nothing else'
+	@echo 'make demo         boot a simulated TDX host and show what the driver does'
+	@echo 'make check        run the tests (FULL=1: all of them)'
+	@echo 'make lint         run only the checkers of style and documentation'
+	@echo 'make vm           a shell in a simulated TDX host; leaving it switches it off'
+	@echo 'make driver       build tdx-host.ko for the kernel of the simulated host'
+	@echo 'make kernel       build the kernel of the simulated host'
+	@echo 'make root         make the build root that all of this is built in'
+	@echo 'make clean        remove what was built from this folder'
+	@echo 'make distclean    remove the whole cache, build root and kernels included'
+	@echo
+	@echo 'KDIR=FOLDER            a kernel tree with patches/series, built with CONFIG_RUST=y'
+	@echo '                       ($(KDIR))'
+	@echo 'KERNEL=debug           check, vm, kernel, driver: KASAN, lockdep, kmemleak'
+	@echo 'FULL=1                 check: also what takes long, the fault matrix say'
+	@echo 'TESTS="PATTERN..."     check: only these, as in TESTS="kunit selftests/load*"'
+	@echo 'JOBS=N                 check: so many at a time (2)'
+	@echo 'VM="OPTION..."         vm: options of tools/testing/vm/run'
+	@echo 'TDX_HOST_CACHE=FOLDER  where build root, kernels and objects are kept'
+	@echo '                       ($${XDG_CACHE_HOME:-~/.cache}/tdx-host)'
+	@echo 'TDX_HOST_MIRROR=URL    where Debian packages come from'

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The attributes of the faux device `tdx_host`, and the upload of TDX modules.
+//!
+//! Documentation/ABI/testing/sysfs-devices-faux-tdx-host describes them.
+
+use kernel::prelude::*;
+
+use crate::{
+    features::Features,
+    fw_upload,
+    inspect,
+    metadata::{
+        self,
+        SeamldrInfo, //
+    },
+    module_update,
+    outcome,
+    setup::{
+        self,
+        Setup,
+        State, //
+    },
+    sigstruct::Signer,
+    sysfs::{
+        Attribute,
+        Attributes,
+        Buffer,
+        Group,
+        Groups,
+        Mode,
+        Show,
+        Store,
+        Visible, //
+    }, //
+};
+
+/// The groups of attributes.
+pub(crate) static GROUPS: Groups<2> = Groups::new([&TDX_MODULE, &SEAMLDR]);
+
+static TDX_MODULE: Group = Group::new::<4, Always>(&TDX_MODULE_ATTRIBUTES);
+static TDX_MODULE_ATTRIBUTES: Attributes<4> =
+    Attributes::new([&VERSION, &STATE, &FEATURES_OFFERED, &FEATURES_CONFIGURED]);
+static VERSION: Attribute = Attribute::new::<ModuleVersion>();
+static STATE: Attribute = Attribute::new::<HostState>();
+static FEATURES_OFFERED: Attribute = Attribute::new::<FeaturesOffered>();
+static FEATURES_CONFIGURED: Attribute = Attribute::new::<FeaturesConfigured>();
+
+static SEAMLDR: Group = Group::new::<5, CanUpdate>(&SEAMLDR_ATTRIBUTES);
+static SEAMLDR_ATTRIBUTES: Attributes<5> = Attributes::new([
+    &SEAMLDR_VERSION,
+    &NUM_REMAINING_UPDATES,
+    &LAST_UPDATE,
+    &UPDATE_WAIT_MS,
+    &TRUSTED_SIGNER,
+]);
+static SEAMLDR_VERSION: Attribute = Attribute::new::<SeamldrVersion>();
+static NUM_REMAINING_UPDATES: Attribute = Attribute::new::<NumRemainingUpdates>();
+static LAST_UPDATE: Attribute = Attribute::new::<LastUpdate>();
+static UPDATE_WAIT_MS: Attribute = Attribute::writable::<UpdateWaitMs>();
+static TRUSTED_SIGNER: Attribute = Attribute::writable::<TrustedSigner>();
+
+/// Whether the TDX module can be replaced on this host, as long as there is one.
+pub(crate) fn can_update() -> bool {
+    let setup = Setup::read();
+
+    // Without this P-SEAMLDR's calls lose the current VMCS, which breaks KVM.
+    if !setup.seamldr_usable {
+        return false;
+    }
+
+    match setup.state {
+        State::Ready => {
+            metadata::features().is_ok_and(|features| features.contains(Features::TD_PRESERVING))
+        }
+        State::Interrupted => true,
+        State::Absent | State::Unconfigured | State::Lost => false,
+    }
+}
+
+/// Says in the kernel log when the TDX module cannot be updated, or not in every way.
+pub(crate) fn say_what_updates_can_do() {
+    match setup::features() {
+        _ if !Setup::read().seamldr_usable => {
+            pr_info!("no updates: calls to P-SEAMLDR lose the current VMCS on this CPU\n");
+        }
+        Some(offered) if !offered.contains(Features::TD_PRESERVING) => {
+            pr_info!("no updates: the TDX module cannot preserve TDs\n");
+        }
+        Some(offered) if !offered.contains(Features::UPDATE_COMPAT) => {
+            pr_info!("the TDX module does not say that it can protect TD builds in an update\n");
+        }
+        _ => (),
+    }
+}
+
+struct Always;
+
+impl Visible for Always {
+    fn visible() -> bool {
+        true
+    }
+}
+
+struct CanUpdate;
+
+impl Visible for CanUpdate {
+    fn visible() -> bool {
+        can_update()
+    }
+}
+
+struct ModuleVersion;
+
+impl Show for ModuleVersion {
+    const NAME: &'static CStr = c"version";
+
+    fn show(buffer: Buffer) -> Result<usize> {
+        let version = setup::version().ok_or(ENXIO)?;
+        Ok(buffer.emit(fmt!("{version}\n")))
+    }
+}
+
+struct HostState;
+
+impl Show for HostState {
+    const NAME: &'static CStr = c"state";
+
+    fn show(buffer: Buffer) -> Result<usize> {
+        if module_update::is_updating() {
+            return Ok(buffer.emit(fmt!("updating\n")));
+        }
+        Ok(buffer.emit(fmt!("{}\n", Setup::read().state)))
+    }
+}
+
+struct FeaturesOffered;
+
+impl Show for FeaturesOffered {
+    const NAME: &'static CStr = c"features_offered";
+
+    fn show(buffer: Buffer) -> Result<usize> {
+        let features = setup::features().ok_or(ENXIO)?;
+        Ok(buffer.emit(fmt!("{features}\n")))
+    }
+}
+
+struct FeaturesConfigured;
+
+impl Show for FeaturesConfigured {
+    const NAME: &'static CStr = c"features_configured";
+
+    fn show(buffer: Buffer) -> Result<usize> {
+        Ok(buffer.emit(fmt!("{}\n", Setup::read().configured)))
+    }
+}
+
+// Reading these makes a slow call to P-SEAMLDR, which only one CPU can at a time, so they are for
+// root alone.
+
+struct SeamldrVersion;
+
+impl Show for SeamldrVersion {
+    const NAME: &'static CStr = c"seamldr_version";
+    const MODE: Mode = Mode::Admin;
+
+    fn show(buffer: Buffer) -> Result<usize> {
+        let info = SeamldrInfo::read()?;
+        Ok(buffer.emit(fmt!("{}\n", info.version)))
+    }
+}
+
+struct NumRemainingUpdates;
+
+impl Show for NumRemainingUpdates {
+    const NAME: &'static CStr = c"num_remaining_updates";
+    const MODE: Mode = Mode::Admin;
+
+    fn show(buffer: Buffer) -> Result<usize> {
+        let info = SeamldrInfo::read()?;
+        Ok(buffer.emit(fmt!("{}\n", info.num_remaining_updates)))
+    }
+}
+
+struct LastUpdate;
+
+impl Show for LastUpdate {
+    const NAME: &'static CStr = c"last_update";
+
+    fn show(buffer: Buffer) -> Result<usize> {
+        match module_update::last() {
+            Some(report) => Ok(buffer.emit(fmt!("{report}\n"))),
+            None => Ok(buffer.emit(fmt!("result=none\n"))),
+        }
+    }
+}
+
+struct UpdateWaitMs;
+
+impl Show for UpdateWaitMs {
+    const NAME: &'static CStr = c"update_wait_ms";
+
+    fn show(buffer: Buffer) -> Result<usize> {
+        Ok(buffer.emit(fmt!("{}\n", module_update::wait_ms())))
+    }
+}
+
+impl Store for UpdateWaitMs {
+    fn store(text: &[u8]) -> Result {
+        let text = core::str::from_utf8(text.trim_ascii()).map_err(|_| EINVAL)?;
+        module_update::set_wait_ms(text.parse().map_err(|_| EINVAL)?);
+        Ok(())
+    }
+}
+
+struct TrustedSigner;
+
+impl Show for TrustedSigner {
+    const NAME: &'static CStr = c"trusted_signer";
+    const MODE: Mode = Mode::Admin;
+
+    fn show(buffer: Buffer) -> Result<usize> {
+        match inspect::trusted_signer() {
+            Some(signer) => Ok(buffer.emit(fmt!("{signer}\n"))),
+            None => Ok(buffer.emit(fmt!("\n"))),
+        }
+    }
+}
+
+impl Store for TrustedSigner {
+    fn store(text: &[u8]) -> Result {
+        let text = text.trim_ascii();
+        let signer = if text.is_empty() {
+            None
+        } else {
+            Some(Signer::parse(text).ok_or(EINVAL)?)
+        };
+        inspect::set_trusted_signer(signer);
+        Ok(())
+    }
+}
+
+/// The upload of a TDX module.
+pub(crate) struct ModuleUpload;
+
+impl fw_upload::Upload for ModuleUpload {
+    fn write(file: &[u8]) -> Result<(), fw_upload::Error> {
+        module_update::update(file, module_update::wait_ms()).map_err(|error| match error {
+            outcome::Error::Image(error) if error.is_size() => fw_upload::Error::InvalidSize,
+            error => match error.to_errno() {
+                EBUSY => fw_upload::Error::Busy,
+                ENOSPC => fw_upload::Error::Wearout,
+                ETIMEDOUT => fw_upload::Error::Timeout,
+                ECANCELED => fw_upload::Error::Canceled,
+                EINVAL => fw_upload::Error::Invalid,
+                _ => fw_upload::Error::Hardware,
+            },
+        })
+    }
+
+    fn cancel() {
+        module_update::cancel();
+    }
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! TDX host driver.
+//!
+//! Configures the TDX module with the features that the kernel wants of it, and replaces it at run
+//! time. The x86 core does the rest: it prepares memory at boot and makes the SEAMCALLs.
+//!
+//! See Documentation/arch/x86/tdx-host.rst.
+
+use kernel::prelude::*;
+
+mod attributes;
+mod crypto;
+mod display;
+mod features;
+mod fw_upload;
+mod image;
+mod inspect;
+mod lockstep;
+mod metadata;
+mod module_update;
+mod operands;
+mod outcome;
+mod parallel;
+mod phys;
+mod preflight;
+mod seamcall;
+mod setup;
+mod sigstruct;
+mod smp;
+mod status;
+mod stop_machine;
+mod sysconfig;
+mod sysfs;
+
+use attributes::ModuleUpload;
+use setup::{
+    Setup,
+    State, //
+};
+
+/// What there is while the driver is loaded. Dropped in this order.
+struct TdxHost {
+    _upload: Option<fw_upload::Registration<ModuleUpload>>,
+    _device: sysfs::FauxDevice,
+}
+
+impl kernel::Module for TdxHost {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        // SAFETY: These are the first and only calls.
+        unsafe {
+            inspect::init();
+            module_update::init();
+        }
+
+        let setup = Setup::read();
+        match setup.state {
+            State::Absent => {
+                pr_info!("no TDX module on this machine that could be configured\n");
+                return Err(ENODEV);
+            }
+            State::Unconfigured => sysconfig::configure(&setup)?,
+            State::Ready => pr_info!("attached to the TDX module that is configured\n"),
+            State::Interrupted => {
+                pr_warn!("an update was interrupted, upload a TDX module to finish it\n");
+            }
+            State::Lost => pr_err!("TDX is lost until the next reboot\n"),
+        }
+
+        attributes::say_what_updates_can_do();
+
+        let device = sysfs::FauxDevice::new(c"tdx_host", &attributes::GROUPS)?;
+        let upload = attributes::can_update()
+            .then(|| fw_upload::Registration::new(module, device.as_ref(), c"tdx_module"))
+            .transpose()?;
+
+        module_update::set_device(Some(device.as_ref().into()));
+        Ok(Self {
+            _upload: upload,
+            _device: device,
+        })
+    }
+}
+
+impl Drop for TdxHost {
+    fn drop(&mut self) {
+        module_update::set_device(None);
+    }
+}
+
+module! {
+    type: TdxHost,
+    name: "tdx_host",
+    authors: ["tdx_host maintainers"],
+    description: "TDX host driver",
+    license: "GPL",
+    // X86_MATCH_FEATURE(X86_FEATURE_TDX_HOST_PLATFORM), as modpost has it for the C driver.
+    alias: ["cpu:type:x86,ven*fam*mod*:feature:*00E7*"],
+}
