@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A TDX module and a P-SEAMLDR for the lockstep to update, with faults.
+//!
+//! They keep the states and the rules that an update meets, and so know better than the lockstep
+//! what is left when it ends. Sources: the published sources of the TDX module and of P-SEAMLDR.
+
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::Mutex, //
+};
+
+use crate::{
+    lockstep::Firmware,
+    status::{
+        Failure,
+        InstallFailure,
+        Leaf,
+        Status, //
+    }, //
+};
+
+/// A SEAMCALL of an update.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Call {
+    Shutdown,
+    Install,
+    SysInit,
+    LpInit,
+    Update,
+}
+
+impl Call {
+    fn leaf(self) -> Leaf {
+        match self {
+            Call::Shutdown => Leaf::SYS_SHUTDOWN,
+            Call::Install => Leaf::SEAMLDR_INSTALL,
+            Call::SysInit => Leaf::SYS_INIT,
+            Call::LpInit => Leaf::SYS_LP_INIT,
+            Call::Update => Leaf::SYS_UPDATE,
+        }
+    }
+}
+
+/// A call that fails though the firmware would allow it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    /// The call.
+    pub(crate) call: Call,
+    /// How many other CPUs have had success with the call before: which CPU meets the fault. In a
+    /// round of SEAMLDR.INSTALL, the last one completes it.
+    pub(crate) place: u32,
+    /// How often it fails before it is over.
+    pub(crate) times: u32,
+    /// The status.
+    pub(crate) status: Status,
+    /// SEAMLDR.INSTALL: the old module's memory is wiped.
+    pub(crate) wipes: bool,
+    /// SEAMLDR.INSTALL: the round ends, as it always does when the last call fails.
+    pub(crate) ends_round: bool,
+}
+
+/// [`Fault::times`] of a fault that does not pass.
+pub(crate) const FOR_EVER: u32 = u32::MAX;
+
+/// How P-SEAMLDR behaves beside that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Seamldr {
+    /// As it should.
+    Sound,
+    /// It waits for a CPU that the kernel does not know.
+    Waiting,
+    /// It refuses every call.
+    Refusing,
+    /// SEAMLDR.INFO does not answer.
+    Silent,
+}
+
+/// What an update starts from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scenario {
+    /// Number of CPUs of the platform, at most 64.
+    pub(crate) cpus: u32,
+    /// One of them is offline.
+    pub(crate) cpu_offline: bool,
+    /// The old module is shut down already.
+    pub(crate) resumed: bool,
+    /// CPUs, by their bits, that have called SEAMLDR.INSTALL in a round that is still open.
+    pub(crate) open_round: u64,
+    /// P-SEAMLDR's behaviour.
+    pub(crate) seamldr: Seamldr,
+    /// The fault, if there is one.
+    pub(crate) fault: Option<Fault>,
+}
+
+/// The TDX module.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Module {
+    /// The old one runs.
+    Old,
+    /// The old one is shut down, and the handoff data is valid.
+    ShutDown,
+    /// There is none, or one that cannot be used.
+    Wiped,
+    /// The new one is installed.
+    Installed,
+    /// TDH.SYS.INIT was made.
+    Initialized,
+    /// The new one runs, with the TDs of the old one.
+    New,
+}
+
+/// What the firmware has come to.
+pub(crate) struct State {
+    /// The CPU that runs.
+    pub(crate) cpu: u32,
+    /// The module.
+    pub(crate) module: Module,
+    /// Updates that P-SEAMLDR has recorded.
+    installed: bool,
+    /// CPUs that have called SEAMLDR.INSTALL in the round that is open.
+    round: u64,
+    /// CPUs that have made TDH.SYS.LP.INIT.
+    initialized: u64,
+    /// How often the fault is still going to happen.
+    faults_left: u32,
+    /// Calls of SEAMLDR.INSTALL.
+    pub(crate) installs: u32,
+    /// CPUs that have called SEAMLDR.INSTALL twice.
+    pub(crate) installed_twice: u64,
+    /// CPUs that have called SEAMLDR.INSTALL.
+    pub(crate) installers: u64,
+    /// The last call that failed: on which CPU, and how.
+    pub(crate) failed: Option<(u32, Failure)>,
+    /// What the kernel was told of the shut-down module: that it can be recovered.
+    pub(crate) gone: Option<bool>,
+    /// How often it was told so.
+    pub(crate) gone_calls: u32,
+    /// It was told so when it was not true.
+    pub(crate) gone_wrong: bool,
+    /// How often the lockstep has paused.
+    pub(crate) pauses: u32,
+}
+
+/// The firmware.
+#[pin_data]
+pub(crate) struct Mock {
+    scenario: Scenario,
+    #[pin]
+    pub(crate) state: Mutex<State>,
+}
+
+fn bit(cpu: u32) -> u64 {
+    1u64.checked_shl(cpu).unwrap_or(0)
+}
+
+impl Mock {
+    /// The firmware in a scenario.
+    pub(crate) fn new(scenario: Scenario) -> Result<Pin<KBox<Self>>> {
+        let state = State {
+            cpu: 0,
+            module: if scenario.resumed {
+                Module::ShutDown
+            } else {
+                Module::Old
+            },
+            installed: false,
+            round: scenario.open_round,
+            initialized: 0,
+            faults_left: scenario.fault.map_or(0, |fault| fault.times),
+            installs: 0,
+            installed_twice: 0,
+            installers: 0,
+            failed: None,
+            gone: scenario.resumed.then_some(true),
+            gone_calls: 0,
+            gone_wrong: false,
+            pauses: 0,
+        };
+
+        KBox::pin_init(
+            pin_init!(Self {
+                scenario,
+                state <- new_mutex!(state),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Says which CPU runs from now on.
+    pub(crate) fn run_on(&self, cpu: u32) {
+        self.state.lock().cpu = cpu;
+    }
+
+    /// The fault, if it happens to `call` now.
+    fn fault(&self, state: &mut State, call: Call, place: u32) -> Option<Fault> {
+        let fault = self
+            .scenario
+            .fault
+            .filter(|fault| fault.call == call && fault.place == place && state.faults_left > 0)?;
+        if state.faults_left != FOR_EVER {
+            state.faults_left -= 1;
+        }
+        Some(fault)
+    }
+
+    /// A call of the TDX module: `allowed` or the status that it fails with otherwise.
+    fn module_call(
+        &self,
+        call: Call,
+        place: impl Fn(&State) -> u32,
+        allowed: impl Fn(&State) -> Result<(), u64>,
+        effect: impl Fn(&mut State),
+    ) -> Result<(), Failure> {
+        let mut state = self.state.lock();
+        let place = place(&state);
+        let status = match allowed(&state) {
+            Err(status) => Status::new(status),
+            Ok(()) => match self.fault(&mut state, call, place) {
+                Some(fault) => fault.status,
+                None => {
+                    effect(&mut state);
+                    return Ok(());
+                }
+            },
+        };
+        let failure = Failure {
+            leaf: call.leaf(),
+            status,
+        };
+        state.failed = Some((state.cpu, failure));
+        Err(failure)
+    }
+}
+
+const VMFAILINVALID: u64 = 0x8000_FF00_FFFF_0000;
+const SYS_SHUTDOWN: u64 = 0xC000_0506_0000_0000;
+const SYS_INIT_NOT_PENDING: u64 = 0xC000_0500_0000_0000;
+const LP_INIT_NOT_PENDING: u64 = 0xC000_050B_0000_0000;
+const LP_INIT_DONE: u64 = 0xC000_0503_0000_0000;
+const SYS_STATE_INCORRECT: u64 = 0xC000_0508_0000_0000;
+
+impl Firmware for &Mock {
+    fn all_cpus_online(&self) -> bool {
+        !self.scenario.cpu_offline
+    }
+
+    fn shutdown(&self) -> Result<(), Failure> {
+        self.module_call(
+            Call::Shutdown,
+            |_| 0,
+            |state| match state.module {
+                Module::Old => Ok(()),
+                _ => Err(SYS_SHUTDOWN),
+            },
+            |state| state.module = Module::ShutDown,
+        )
+    }
+
+    fn install(&self) -> Result<(), InstallFailure> {
+        let mut state = self.state.lock();
+        let cpu = bit(state.cpu);
+        state.installs += 1;
+        state.installed_twice |= state.installers & cpu;
+        state.installers |= cpu;
+
+        let all = u64::MAX >> (64 - self.scenario.cpus);
+        let registered = state.round.count_ones();
+        let completes = (state.round | cpu) == all && self.scenario.seamldr != Seamldr::Waiting;
+        let refused = state.round & cpu != 0
+            || state.module != Module::ShutDown
+            || self.scenario.seamldr == Seamldr::Refusing;
+
+        let (status, wipes) = if refused {
+            (Status::SEAMLDR_EBADCALL, false)
+        } else if let Some(fault) = self.fault(&mut state, Call::Install, registered) {
+            // Unless it did not get as far as P-SEAMLDR.
+            if fault.status != Status::VMFAILINVALID && (completes || fault.ends_round) {
+                state.round = 0;
+            }
+            (fault.status, fault.wipes)
+        } else {
+            state.round |= cpu;
+            if completes {
+                state.round = 0;
+                state.installed = true;
+                state.module = Module::Installed;
+            }
+            return Ok(());
+        };
+
+        if wipes {
+            state.module = Module::Wiped;
+        }
+        let failure = Failure {
+            leaf: Leaf::SEAMLDR_INSTALL,
+            status,
+        };
+        state.failed = Some((state.cpu, failure));
+        Err(InstallFailure {
+            failure,
+            recoverable: !wipes,
+        })
+    }
+
+    fn is_installed(&self) -> Option<bool> {
+        (self.scenario.seamldr != Seamldr::Silent).then(|| self.state.lock().installed)
+    }
+
+    fn sys_init(&self) -> Result<(), Failure> {
+        self.module_call(
+            Call::SysInit,
+            |_| 0,
+            |state| match state.module {
+                Module::Installed => Ok(()),
+                Module::Initialized | Module::New => Err(SYS_INIT_NOT_PENDING),
+                Module::Old | Module::ShutDown | Module::Wiped => Err(VMFAILINVALID),
+            },
+            |state| state.module = Module::Initialized,
+        )
+    }
+
+    fn lp_init(&self) -> Result<(), Failure> {
+        self.module_call(
+            Call::LpInit,
+            |state| state.initialized.count_ones(),
+            |state| match state.module {
+                Module::Initialized if state.initialized & bit(state.cpu) != 0 => Err(LP_INIT_DONE),
+                Module::Initialized => Ok(()),
+                _ => Err(LP_INIT_NOT_PENDING),
+            },
+            |state| state.initialized |= bit(state.cpu),
+        )
+    }
+
+    fn update(&self) -> Result<(), Failure> {
+        self.module_call(
+            Call::Update,
+            |_| 0,
+            |state| match state.module {
+                Module::Initialized if state.initialized.count_ones() == self.scenario.cpus => {
+                    Ok(())
+                }
+                _ => Err(SYS_STATE_INCORRECT),
+            },
+            |state| state.module = Module::New,
+        )
+    }
+
+    fn gone(&self, recoverable: bool) {
+        let mut state = self.state.lock();
+        // Once the new module is installed, TDs may or may not be given up when it fails.
+        state.gone_wrong |= match state.module {
+            Module::Old | Module::New => true,
+            Module::ShutDown => !recoverable,
+            Module::Wiped => recoverable,
+            Module::Installed | Module::Initialized => false,
+        };
+        state.gone = Some(recoverable);
+        state.gone_calls += 1;
+    }
+
+    fn pause(&self) {
+        self.state.lock().pauses += 1;
+    }
+}
