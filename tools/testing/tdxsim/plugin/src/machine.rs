@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The simulated machine: what the plugin's instructions do to vCPUs and to the model.
+
+use std::mem;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tdxsim::leaf::SEAMLDR_BIT;
+use tdxsim::regs::{Outcome, Regs};
+use tdxsim::{Host, Sim};
+
+use crate::arguments::Arguments;
+use crate::control::{self, Request};
+use crate::cpuid;
+use crate::decode::{self, Address, Decoded, Instruction, Operand};
+use crate::movdir64b;
+use crate::msr;
+use crate::operands::Operands;
+use crate::qemu::{self, Cpu, Frame, Info, Next, Plugin, Reg, Resume};
+use crate::ram;
+use crate::vmx::{self, VmcsFields, Vmx};
+
+/// The most logical processors that a machine can have.
+const MAX_VCPUS: usize = 64;
+
+/// RAM of a machine that is made for the sake of its error messages only.
+const SOME_RAM: u64 = 1 << 30;
+
+/// CR0.PE and CR0.PG.
+const CR0_PE: u64 = 1 << 0;
+const CR0_PG: u64 = 1 << 31;
+
+/// EFER.LMA.
+const EFER_LMA: u64 = 1 << 10;
+
+/// Where CPUID returns its values.
+const CPUID_REGISTERS: [Reg; 4] = [Reg::Rax, Reg::Rbx, Reg::Rcx, Reg::Rdx];
+
+/// The machine.
+pub struct Machine {
+    arguments: Arguments,
+    /// The model, from the first reset on, when the machine's memory is known.
+    sim: OnceLock<Sim>,
+    clock: Clock,
+    lps: Vec<Mutex<Lp>>,
+    fields: Mutex<VmcsFields>,
+}
+
+/// What there is of a logical processor outside of QEMU.
+#[derive(Default)]
+struct Lp {
+    vmx: Vmx,
+    /// What is to be done when the current instruction has run.
+    after: After,
+}
+
+/// What is to be done to a logical processor when QEMU has run an instruction.
+#[derive(Default)]
+enum After {
+    #[default]
+    Nothing,
+    /// CPUID of this leaf: changing what it returned.
+    Cpuid(u32),
+    /// CPUID about the topology: comparing it with the arguments.
+    Topology,
+    /// CPUID was a request.
+    Control(Request),
+    /// RDMSR: returning this value.
+    Msr(u64),
+    /// MOV to CR4: giving this register back its value.
+    Restore(Reg, u64),
+    /// MOV from CR4: adding VMXE to this register.
+    AddVmxe(Reg),
+}
+
+/// Time and instructions, as the model sees them.
+struct Clock {
+    start: Instant,
+}
+
+impl Host for Clock {
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn sleep_ns(&self, ns: u64) {
+        thread::sleep(Duration::from_nanos(ns));
+    }
+
+    fn instructions(&self, lp: usize) -> u64 {
+        qemu::instructions(lp)
+    }
+}
+
+/// Takes a lock whose data stays usable when a thread that held it died.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Machine {
+    /// Checks what QEMU and the user gave.
+    pub fn new(info: &Info, arguments: &[String]) -> Result<Machine, String> {
+        if !info.system || info.target != "x86_64" {
+            return Err(format!(
+                "this is the plugin for qemu-system-x86_64, not for {}",
+                info.target
+            ));
+        }
+        if info.max_vcpus > MAX_VCPUS {
+            return Err(format!(
+                "{} vCPUs; there can be at most {MAX_VCPUS}",
+                info.max_vcpus
+            ));
+        }
+        if info.max_vcpus != info.vcpus {
+            return Err("vCPU hotplug (-smp maxcpus=) is not supported".into());
+        }
+        let arguments = Arguments::parse(arguments, info.vcpus)?;
+        // What is wrong with the settings is to be known now, not when the machine's memory is.
+        Sim::new(arguments.config(SOME_RAM)?)?;
+        Ok(Machine {
+            arguments,
+            sim: OnceLock::new(),
+            clock: Clock {
+                start: Instant::now(),
+            },
+            lps: (0..info.vcpus).map(|_| Mutex::default()).collect(),
+            fields: Mutex::default(),
+        })
+    }
+
+    /// The model, once the machine has been reset.
+    fn sim(&self) -> &Sim {
+        match self.sim.get() {
+            Some(sim) => sim,
+            None => qemu::fatal("a vCPU runs before the machine was reset: was it made by qemu-system-x86_64 -machine q35?"),
+        }
+    }
+
+    /// The state of the vCPU's logical processor.
+    fn lp(&self, cpu: &Cpu) -> MutexGuard<'_, Lp> {
+        lock(&self.lps[cpu.index()])
+    }
+
+    /// Makes sure that plugin and guest agree about a vCPU's package.
+    fn check_package(&self, cpu: &Cpu, package: usize) {
+        let expected = self.sim().config().packages[cpu.index()];
+        if package != expected {
+            qemu::fatal(&format!(
+                "vCPU {} is in package {package}, not {expected}: give the plugin as many sockets= as -smp",
+                cpu.index()
+            ));
+        }
+    }
+
+    /// SEAMCALL, in VMX operation.
+    fn seamcall(&self, cpu: &Cpu) -> vmx::Outcome {
+        let mut regs = Regs {
+            rax: cpu.reg(Reg::Rax),
+            rcx: cpu.reg(Reg::Rcx),
+            rdx: cpu.reg(Reg::Rdx),
+            r8: cpu.reg(Reg::R8),
+            r9: cpu.reg(Reg::R9),
+            r10: cpu.reg(Reg::R10),
+            r11: cpu.reg(Reg::R11),
+        };
+        let before = regs;
+        let outcome = self
+            .sim()
+            .seamcall(cpu.index(), &mut regs, cpu, &self.clock);
+        match outcome {
+            Outcome::Completed => {}
+            Outcome::VmFailInvalid => return vmx::Outcome::FailInvalid,
+            Outcome::UndefinedInstruction => return vmx::Outcome::Undefined,
+            Outcome::GeneralProtection => return vmx::Outcome::GeneralProtection,
+        }
+        if before.rax & SEAMLDR_BIT != 0 && self.sim().platform().seamret_erratum {
+            self.lp(cpu).vmx.lose_current_vmcs();
+        }
+        for (reg, old, new) in [
+            (Reg::Rax, before.rax, regs.rax),
+            (Reg::Rcx, before.rcx, regs.rcx),
+            (Reg::Rdx, before.rdx, regs.rdx),
+            (Reg::R8, before.r8, regs.r8),
+            (Reg::R9, before.r9, regs.r9),
+            (Reg::R10, before.r10, regs.r10),
+            (Reg::R11, before.r11, regs.r11),
+        ] {
+            if old != new {
+                cpu.set_reg(reg, new);
+            }
+        }
+        vmx::Outcome::Succeed
+    }
+
+    /// MOV to CR4. QEMU refuses CR4.VMXE: it gets to see the value without.
+    fn write_cr4(&self, cpu: &Cpu, from: u8) -> Next {
+        let from = Reg::general(from);
+        let value = cpu.reg(from);
+        let mut lp = self.lp(cpu);
+        if value & vmx::CR4_VMXE != 0 {
+            lp.vmx.enabled = true;
+            cpu.set_reg(from, value & !vmx::CR4_VMXE);
+            lp.after = After::Restore(from, value);
+            return Next::RunThenAfter;
+        }
+        if lp.vmx.is_on() {
+            if cpu.reg(Reg::Cr0) & CR0_PG != 0 {
+                // CR4.VMXE is fixed to 1 in VMX operation.
+                return Next::GeneralProtection;
+            }
+            // Paging cannot be off in VMX operation either: the processor has had an INIT since.
+            lp.vmx = Vmx::default();
+        }
+        lp.vmx.enabled = false;
+        Next::Run
+    }
+
+    /// MOV from CR4.
+    fn read_cr4(&self, cpu: &Cpu, to: u8) -> Next {
+        let mut lp = self.lp(cpu);
+        if !lp.vmx.enabled {
+            return Next::Run;
+        }
+        lp.after = After::AddVmxe(Reg::general(to));
+        Next::RunThenAfter
+    }
+
+    /// RDMSR. QEMU reads an MSR that it does not know as 0.
+    fn rdmsr(&self, cpu: &Cpu) -> Next {
+        let number = cpu.reg(Reg::Rcx) as u32;
+        match msr::read(number, self.sim().platform()) {
+            msr::Read::Value(value) => {
+                self.lp(cpu).after = After::Msr(value);
+                Next::RunThenAfter
+            }
+            msr::Read::Fault => {
+                self.refused(cpu, &format!("RDMSR {number:#x}"));
+                Next::GeneralProtection
+            }
+            msr::Read::Other => {
+                if !msr::is_qemus(number) {
+                    self.unknown(cpu, &format!("RDMSR {number:#x}"));
+                }
+                Next::Run
+            }
+        }
+    }
+
+    /// WRMSR.
+    fn wrmsr(&self, cpu: &Cpu) -> Next {
+        let number = cpu.reg(Reg::Rcx) as u32;
+        if msr::write_faults(number) {
+            self.refused(cpu, &format!("WRMSR {number:#x}"));
+            return Next::GeneralProtection;
+        }
+        if !msr::is_qemus(number) {
+            self.unknown(cpu, &format!("WRMSR {number:#x}"));
+        }
+        Next::Run
+    }
+
+    /// CPUID, which is also how the guest controls the simulator.
+    fn cpuid(&self, cpu: &Cpu) -> Next {
+        let leaf = cpu.reg(Reg::Rax) as u32;
+        self.lp(cpu).after = if leaf == control::LEAF {
+            match Request::read(cpu) {
+                Some(request) => After::Control(request),
+                None => return Next::Run,
+            }
+        } else if cpuid::differs(leaf, cpu.reg(Reg::Rcx) as u32) {
+            After::Cpuid(leaf)
+        } else if cpuid::tells_package(leaf, cpu.reg(Reg::Rcx) as u32) {
+            After::Topology
+        } else {
+            return Next::Run;
+        };
+        Next::RunThenAfter
+    }
+
+    /// A VMX instruction.
+    fn vmx(&self, cpu: &Cpu, instruction: Instruction, operands: &Operands) -> vmx::Outcome {
+        let lp = &mut *self.lp(cpu);
+        let fields = &mut *lock(&self.fields);
+        // A page fault cannot be raised from here; a kernel has these operands on its stack.
+        let absent = vmx::Outcome::GeneralProtection;
+        let load = |address: &Address| operands.load(address).map(|[word]| word).ok_or(absent);
+        let load_pair = |address: &Address| operands.load::<2>(address).ok_or(absent);
+        let store = |operand: &Operand, value| match operands.store(operand, value) {
+            true => vmx::Outcome::Succeed,
+            false => absent,
+        };
+        let vmx = &mut lp.vmx;
+        let outcome = match instruction {
+            Instruction::Vmxon(address) => {
+                load(&address).map(|pointer| vmx.vmxon(pointer, cpu, fields))
+            }
+            Instruction::Vmxoff => Ok(vmx.vmxoff()),
+            Instruction::Vmclear(address) => {
+                load(&address).map(|pointer| vmx.vmclear(pointer, cpu, fields))
+            }
+            Instruction::Vmptrld(address) => {
+                load(&address).map(|pointer| vmx.vmptrld(pointer, cpu, fields))
+            }
+            Instruction::Vmptrst(address) => vmx
+                .vmptrst()
+                .map(|pointer| store(&Operand::Memory(address), pointer)),
+            Instruction::Vmread { to, field } => vmx
+                .vmread(operands.reg(field), fields)
+                .map(|value| store(&to, value)),
+            Instruction::Vmwrite { from, field } => match from {
+                Operand::Register(number) => Ok(operands.reg(number)),
+                Operand::Memory(address) => load(&address),
+            }
+            .map(|value| vmx.vmwrite(operands.reg(field), value, fields)),
+            Instruction::Invept { kind, descriptor } => {
+                load_pair(&descriptor).map(|[eptp, _]| vmx.invept(operands.reg(kind), eptp, fields))
+            }
+            Instruction::Invvpid { kind, descriptor } => load_pair(&descriptor)
+                .map(|[vpid, linear]| vmx.invvpid(operands.reg(kind), vpid, linear, fields)),
+            _ => Ok(vmx.enter(fields)),
+        }
+        .unwrap_or_else(|outcome| outcome);
+        if outcome != vmx::Outcome::Succeed {
+            self.refused(cpu, &format!("{instruction:?}: {outcome:?}"));
+        }
+        outcome
+    }
+
+    /// Notes in the trace what neither the plugin nor QEMU knows.
+    fn unknown(&self, cpu: &Cpu, what: &str) {
+        self.sim().report(cpu.index(), "unknown", what, &self.clock);
+    }
+
+    /// Notes in the trace what a CPU refused to do.
+    fn refused(&self, cpu: &Cpu, what: &str) {
+        self.sim().report(cpu.index(), "refused", what, &self.clock);
+    }
+}
+
+impl Plugin for Machine {
+    fn wants(&self, bytes: &[u8]) -> bool {
+        decode::concerns(bytes)
+    }
+
+    fn reset(&self, cpu: &Cpu) {
+        for lp in &self.lps {
+            *lock(lp) = Lp::default();
+        }
+        *lock(&self.fields) = VmcsFields::default();
+        match self.sim.get() {
+            Some(sim) => sim.reset(&self.clock),
+            None => match self.arguments.config(ram::probe(cpu)).and_then(Sim::new) {
+                Ok(sim) => {
+                    // No other vCPU runs that could have set it.
+                    let _ = self.sim.set(sim);
+                }
+                Err(message) => qemu::fatal(&message),
+            },
+        }
+    }
+
+    fn before(&self, cpu: &Cpu, address: u64) -> Next {
+        if cpu.reg(Reg::Cr0) & CR0_PE == 0 {
+            // In real mode, addresses have a segment's base in them; only firmware is there.
+            return Next::Run;
+        }
+        let Some(Decoded { instruction, .. }) = decode::decode(&fetch(cpu, address)) else {
+            return Next::Run;
+        };
+        match instruction {
+            Instruction::Cpuid => self.cpuid(cpu),
+            // In ring 3, QEMU raises #GP for these.
+            Instruction::Rdmsr
+            | Instruction::Wrmsr
+            | Instruction::MovToCr4(_)
+            | Instruction::MovFromCr4(_)
+                if cpu.reg(Reg::Cs) & 3 != 0 =>
+            {
+                Next::Run
+            }
+            Instruction::Rdmsr => self.rdmsr(cpu),
+            Instruction::Wrmsr => self.wrmsr(cpu),
+            Instruction::MovToCr4(from) => self.write_cr4(cpu, from),
+            Instruction::MovFromCr4(to) => self.read_cr4(cpu, to),
+            // Outside of 64-bit mode, the rest stays undefined.
+            _ if cpu.reg(Reg::Efer) & EFER_LMA == 0 => Next::Run,
+            _ => Next::Emulate,
+        }
+    }
+
+    fn after(&self, cpu: &Cpu) {
+        let after = mem::take(&mut self.lp(cpu).after);
+        match after {
+            After::Nothing => {}
+            After::Cpuid(leaf) => {
+                let mut values = CPUID_REGISTERS.map(|register| cpu.reg(register) as u32);
+                let package = self.sim().config().packages[cpu.index()];
+                cpuid::change(leaf, self.sim().platform(), package, &mut values);
+                for (register, value) in CPUID_REGISTERS.into_iter().zip(values) {
+                    cpu.set_reg(register, value.into());
+                }
+            }
+            After::Topology => {
+                let values = CPUID_REGISTERS.map(|register| cpu.reg(register) as u32);
+                self.check_package(cpu, cpuid::package(&values));
+            }
+            After::Control(request) => {
+                request.serve(cpu, |command| {
+                    self.sim().control(cpu.index(), command, &self.clock)
+                });
+            }
+            After::Msr(value) => {
+                cpu.set_reg(Reg::Rax, value & 0xFFFF_FFFF);
+                cpu.set_reg(Reg::Rdx, value >> 32);
+            }
+            After::Restore(register, value) => cpu.set_reg(register, value),
+            After::AddVmxe(register) => cpu.set_reg(register, cpu.reg(register) | vmx::CR4_VMXE),
+        }
+    }
+
+    fn emulate(&self, cpu: &Cpu, frame: &Frame) -> Resume {
+        let Some(Decoded {
+            instruction,
+            length,
+        }) = decode::decode(&fetch(cpu, frame.rip))
+        else {
+            return Resume::Undefined;
+        };
+        let operands = Operands {
+            cpu,
+            rsp: frame.rsp,
+            next: frame.rip.wrapping_add(length as u64),
+        };
+        let privileged = frame.cs & 3 == 0;
+        if let Instruction::Movdir64b { to, from } = instruction {
+            if !privileged {
+                // The plugin's accesses to memory know no permissions.
+                return Resume::Undefined;
+            }
+            return movdir64b::execute(&operands, to, &from, frame.rflags);
+        }
+        let outcome = match instruction {
+            // VMXON is the one that is not undefined outside of VMX operation.
+            _ if !self.lp(cpu).vmx.is_on() && !matches!(instruction, Instruction::Vmxon(_)) => {
+                vmx::Outcome::Undefined
+            }
+            _ if !privileged => vmx::Outcome::GeneralProtection,
+            Instruction::Seamcall => self.seamcall(cpu),
+            _ => self.vmx(cpu, instruction, &operands),
+        };
+        match outcome.rflags(frame.rflags) {
+            Some(rflags) => Resume::At {
+                rip: operands.next,
+                rflags,
+            },
+            None if outcome == vmx::Outcome::Undefined => Resume::Undefined,
+            None => Resume::GeneralProtection,
+        }
+    }
+}
+
+/// The bytes at an address, as many as can be read of an instruction's length.
+fn fetch(cpu: &Cpu, address: u64) -> Vec<u8> {
+    let mut bytes = vec![0; decode::MAX_LENGTH];
+    if !cpu.read_virtual(address, &mut bytes) {
+        // The next page is not there.
+        bytes.truncate((0x1000 - (address & 0xFFF)) as usize);
+        if !cpu.read_virtual(address, &mut bytes) {
+            bytes.clear();
+        }
+    }
+    bytes
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is kept between callbacks.
+
+use std::ffi::c_uint;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::api::{self, Api};
+use super::cpu::Reg;
+use super::{fatal, Plugin};
+
+/// What this layer keeps.
+pub struct Layer {
+    /// QEMU's functions.
+    pub api: Api,
+    /// What decides about instructions.
+    pub plugin: Box<dyn Plugin>,
+    /// Instructions executed.
+    pub instructions: api::ScoreboardU64,
+    /// Not zero: [`Pending`] work is to be done before the next instruction that can tell.
+    pub due: api::ScoreboardU64,
+    /// Where a kernel has an IRETQ; 0 until one was seen.
+    pub iretq: AtomicU64,
+    /// By number.
+    pub vcpus: Vec<Vcpu>,
+}
+
+// SAFETY: the raw pointers in it are scoreboards, which QEMU lets every thread use.
+unsafe impl Send for Layer {}
+// SAFETY: as above; everything else in it is Sync.
+unsafe impl Sync for Layer {}
+
+impl Layer {
+    /// Leaves work behind for a vCPU that exists.
+    pub fn set_pending(&self, index: c_uint, pending: Pending) {
+        if let Some(vcpu) = self.vcpus.get(index as usize) {
+            *vcpu.pending() = pending;
+        }
+        let due = !matches!(pending, Pending::Nothing);
+        // SAFETY: the entry is a scoreboard's, and the vCPU exists.
+        unsafe { (self.api.u64_set)(self.due, index, due.into()) };
+    }
+}
+
+/// What this layer keeps of a vCPU.
+#[derive(Default)]
+pub struct Vcpu {
+    /// Set when QEMU has made the vCPU.
+    pub registers: OnceLock<Handles>,
+    pending: Mutex<Pending>,
+    /// The address of an instruction that must raise #GP when it is tried again; else 0.
+    pub interrupted: AtomicU64,
+}
+
+/// What is to be done before a vCPU's next instruction.
+#[derive(Clone, Copy, Default)]
+pub enum Pending {
+    #[default]
+    Nothing,
+    /// [`Plugin::after`].
+    After,
+    /// [`Plugin::emulate`] of the instruction at this address, which has raised #UD.
+    Emulate(u64),
+    /// Blaming #GP on an instruction.
+    Blame {
+        /// The instruction's address.
+        address: u64,
+        /// RFLAGS when it ran.
+        rflags: u64,
+    },
+}
+
+impl Vcpu {
+    /// What is to be done.
+    pub fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The handles of a vCPU's registers, in the order of [`Reg`].
+pub struct Handles(pub [*mut api::Register; Reg::ALL.len()]);
+
+// SAFETY: a handle is a token that is never dereferenced here.
+unsafe impl Send for Handles {}
+// SAFETY: as above.
+unsafe impl Sync for Handles {}
+
+/// Set once, when the plugin is installed.
+pub static LAYER: OnceLock<Layer> = OnceLock::new();
+
+/// The layer, in callbacks, which are registered after it was set.
+pub fn layer() -> &'static Layer {
+    match LAYER.get() {
+        Some(layer) => layer,
+        None => fatal("QEMU called back before the plugin was installed"),
+    }
+}
+
+/// How many instructions a vCPU has executed since QEMU started. 0 for a vCPU that there is not.
+///
+/// A block counts as executed when it is entered.
+pub fn instructions(vcpu: usize) -> u64 {
+    let layer = layer();
+    match c_uint::try_from(vcpu) {
+        // SAFETY: the entry is a scoreboard's, and the vCPU exists.
+        Ok(index) if index < started(layer) => unsafe {
+            (layer.api.u64_get)(layer.instructions, index)
+        },
+        _ => 0,
+    }
+}
+
+/// How many vCPUs exist so far.
+pub fn started(layer: &Layer) -> c_uint {
+    // SAFETY: no arguments.
+    let started = unsafe { (layer.api.num_vcpus)() };
+    c_uint::try_from(started).unwrap_or(0)
+}
