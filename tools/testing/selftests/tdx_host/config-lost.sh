@@ -1,0 +1,100 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What follows TDH.SYS.CONFIG fails. From there is no way back: the driver does
+# not load, says in one line what failed and that only a reboot helps, gives
+# back the memory, and the machine runs on without TDX. Needs the simulator,
+# and a machine on which the driver was not loaded yet: one for each failure,
+# which TDX_HOST_FAULT names.
+#
+# vm: --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=1,status=KEY_GENERATION_FAILED,count=all --sockets 2
+# vm: --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=300,status=0xC0000A0200000000
+# vm: slow --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=0,status=0x80000200000000BB,count=all --sockets 2
+# vm: slow --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=0,status=0xC000050700000000 --sockets 2
+# vm: slow --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=0,vmfailinvalid --sockets 2
+# vm: slow --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=1,gp --sockets 2
+# vm: slow --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=1,ud --sockets 2 --cpus 8
+# vm: slow --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=1,status=0x8000020000000001,count=all
+# vm: slow --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=1,vmfailinvalid
+# vm: slow --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=512,gp
+# vm: slow --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=512,status=0xC000010000000001
+# vm: slow --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=5000,ud --mem 8G --numa 2 --cpus 8
+
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+
+need_simulator
+! is_loaded || skip_all "the driver is loaded"
+[ -n "${TDX_HOST_FAULT-}" ] || skip_all "no TDX_HOST_FAULT in the environment"
+
+leaf=${TDX_HOST_FAULT%%,*}
+file=$(driver_file)
+
+free_kib() {
+	sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo
+}
+
+pamt=$(dmesg | sed -n 's/.*virt\/tdx: \([0-9]*\) KB allocated for PAMT/\1/p')
+free_before=$(free_kib)
+tdxsimctl fault add "leaf=${TDX_HOST_FAULT//,/ }"
+mark_log
+insmod_says=$(insmod "$file" 2>&1)
+# How far it got may be said as well.
+driver_says=$(driver_log | grep -v '^initialized ' || :)
+free_after=$(free_kib)
+tdxsimctl fault clear
+
+loading_fails_with_EIO() {
+	matches "$insmod_says" 'Input/output error'
+	not is_loaded
+	[ ! -e "$device" ]
+}
+
+the_log_says_what_failed_and_what_helps_in_one_line() {
+	local what="$leaf: .* \(0x[0-9a-f]{16}\)"
+	# It is the core that makes these calls, and it keeps their status.
+	[ "$leaf" != TDH.SYS.RD ] || what='reading the system information again failed'
+	matches "$driver_says" "$what.* until the next reboot"
+	equal "$(grep -c 'until the next reboot' <<<"$driver_says")" 1
+	not grep -q configured <<<"$driver_says"
+}
+
+the_memory_is_given_back() {
+	below $((free_before + pamt - free_after)) $((1024 + 128 * $(nproc)))
+}
+
+KVM_has_no_TDX() {
+	load_kvm
+	equal "$(tdbuild types)" 'ok types 0x1'
+}
+
+loading_it_again_does_not_help() {
+	mark_log
+	fails 'No such device' insmod "$file"
+	equal "$(driver_log | wc -l)" 1
+}
+
+CPUs_go_off_and_online() {
+	if [ "$(nproc)" -gt 1 ]; then
+		set_online 1 0
+		set_online 1 1
+	fi
+	equal "$(nproc)" "$(grep -c ^processor /proc/cpuinfo)"
+}
+
+# The PAMT's memory is ordinary memory again.
+memory_can_be_used() {
+	mkdir "$work/memory"
+	mount -t tmpfs -o size=80m memory "$work/memory"
+	dd if=/dev/zero of="$work/memory/file" bs=1M count=64 2>/dev/null
+	umount "$work/memory"
+}
+
+run_tests \
+	loading_fails_with_EIO \
+	the_log_says_what_failed_and_what_helps_in_one_line \
+	the_memory_is_given_back \
+	KVM_has_no_TDX \
+	loading_it_again_does_not_help \
+	CPUs_go_off_and_online \
+	memory_can_be_used

@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What the tests of the tdx-host driver share. To be sourced.
+#
+# A test program says first what it needs (need_*), and then hands functions to
+# run_tests. Each function is a test: it runs in a shell of its own with
+# errexit, and what it breaks is mended afterwards. Without what it needs, a
+# program is skipped with a reason, as kselftests are.
+#
+# Where TDX_HOST_DRIVER is set, to "c" or "rust", the driver is
+# /lib/modules/RELEASE/$TDX_HOST_DRIVER/tdx-host.ko. Otherwise it is the one
+# that modprobe knows.
+
+tests_dir=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+# shellcheck source=/dev/null
+. "$tests_dir/../kselftest/ktap_helpers.sh"
+PATH=$tests_dir:$PATH
+
+device=/sys/devices/faux/tdx_host
+# shellcheck disable=SC2034 # for those who source this
+firmware=/sys/class/firmware/tdx_module
+test_key=/etc/tdx-host/test-key
+kmemleak=/sys/kernel/debug/kmemleak
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# What a kernel that is well never says. KVM warns once when it finds the TDX
+# module gone that its TDs were in; a test that loses TDX may set this to leave
+# that out.
+splats='BUG:|WARNING:|Oops|general protection fault|INFO: task|lockup|detected stall|kmemleak:|SEAMCALL.*failed'
+expected_splats='^$'
+
+skip_all() {
+	ktap_print_header
+	ktap_skip_all "$*"
+	exit "$KSFT_SKIP"
+}
+
+need_root() {
+	[ "$(id -u)" -eq 0 ] || skip_all "must be run as root"
+}
+
+# A simulated TDX host, whose firmware can be told to fail, and images for it.
+need_simulator() {
+	need_root
+	tdxsimctl state >/dev/null 2>&1 || skip_all "this is no simulated TDX host"
+	[ -r "$test_key.pem" ] || skip_all "there is no key to sign images with ($test_key.pem)"
+}
+
+need_driver() {
+	need_root
+	load_driver >/dev/null 2>&1 || skip_all "tdx-host cannot be loaded"
+}
+
+# This driver, rather than the C driver of the same name.
+need_our_driver() {
+	need_driver
+	[ -e "$device/state" ] || skip_all "the driver is the C driver, which cannot do this"
+}
+
+# The C driver has fewer attributes.
+is_our_driver() {
+	[ -e "$device/state" ]
+}
+
+driver_file() {
+	if [ -n "${TDX_HOST_DRIVER-}" ]; then
+		echo "/lib/modules/$(uname -r)/$TDX_HOST_DRIVER/tdx-host.ko"
+	else
+		modinfo --field filename tdx-host
+	fi
+}
+
+is_loaded() {
+	[ -d /sys/module/tdx_host ]
+}
+
+# load_driver: load it unless it is; says what insmod says when it cannot.
+load_driver() {
+	is_loaded || insmod "$(driver_file)"
+}
+
+unload_driver() {
+	! is_loaded || rmmod tdx_host
+}
+
+# load_kvm: kvm_intel decides about TDX when it is loaded.
+load_kvm() {
+	if [ -d /sys/module/kvm_intel ]; then
+		rmmod kvm_intel
+	fi
+	modprobe kvm_intel tdx=1
+}
+
+# sim KEY: a value of the simulator's state.
+sim() {
+	local word
+	for word in $(tdxsimctl state); do
+		[ "${word%%=*}" != "$1" ] || {
+			echo "${word#*=}"
+			return
+		}
+	done
+	return 1
+}
+
+# calls LEAF: how many calls of it there were since "tdxsimctl counters reset".
+calls() {
+	local line
+	line=$(tdxsimctl counters | grep "^leaf=$1 " || echo ' calls=0 ')
+	line=${line#* calls=}
+	echo "${line%% *}"
+}
+
+# last_call LEAF: its version and what was in the registers, those that were
+# not zero.
+last_call() {
+	tdxsimctl last "$1" |
+		sed 's/.*"version":\([0-9]*\),"in":{\([^}]*\)}.*/version=\1,\2/; s/"//g; s/:/=/g; s/,$//; s/,/ /g'
+}
+
+# mark_log, log: what the kernel has said since the mark, or all that it still
+# knows if that is less.
+mark_log() {
+	log_mark="selftest $BASHPID.$RANDOM"
+	echo "$log_mark" >/dev/kmsg
+}
+
+log() {
+	dmesg | awk -v mark="$log_mark" '
+		{ line[++lines] = $0 }
+		index($0, mark) { lines = 0 }
+		END { for (i = 1; i <= lines; i++) print line[i] }'
+}
+
+# driver_log: the driver's lines in it, without their time.
+driver_log() {
+	log | sed -n 's/^\[[^]]*\] tdx_host: //p' | grep -v 'taint' || :
+}
+
+# equal GOT WANTED, matches GOT PATTERN, below GOT LIMIT
+equal() {
+	[ "$1" = "$2" ] || {
+		printf 'got:    %s\nwanted: %s\n' "$1" "$2"
+		return 1
+	}
+}
+
+matches() {
+	[[ $1 =~ $2 ]] || {
+		printf 'got:              %s\nwanted a match of: %s\n' "$1" "$2"
+		return 1
+	}
+}
+
+below() {
+	[ "$1" -lt "$2" ] || {
+		printf 'got:          %s\nwanted below: %s\n' "$1" "$2"
+		return 1
+	}
+}
+
+# fails PATTERN COMMAND...: COMMAND fails, and says this.
+fails() {
+	local output pattern=$1
+	shift
+	if output=$("$@" 2>&1); then
+		echo "succeeded: $*"
+		return 1
+	fi
+	matches "$output" "$pattern"
+}
+
+# not COMMAND...: COMMAND fails. "!" would not end a test.
+not() {
+	if "$@"; then
+		echo "succeeded: $*"
+		return 1
+	fi
+}
+
+# within SECONDS COMMAND...: COMMAND succeeds before so much time is over.
+within() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		if [ "$SECONDS" -gt "$end" ]; then
+			echo "in vain: $*"
+			return 1
+		fi
+		sleep 0.05
+	done
+}
+
+# make_image NAME [ARGUMENT...]: an image signed by the test key, as
+# $work/NAME; ARGUMENTs are those of "tdximage make".
+make_image() {
+	local name=$1
+	shift
+	tdximage make --key "$test_key.pem" --output "$work/$name" "$@"
+}
+
+# trust_test_key: have the driver accept what the test key has signed.
+trust_test_key() {
+	if [ -e "$device/trusted_signer" ]; then
+		cat "$test_key.signer" >"$device/trusted_signer"
+	fi
+}
+
+upload_is_idle() {
+	[ "$(cat "$firmware/status")" = idle ]
+}
+
+# start_upload FILE; end_upload: prints what the upload's "error" then says,
+# nothing if it was successful.
+start_upload() {
+	echo 1 >"$firmware/loading"
+	cat "$1" >"$firmware/data"
+	echo 0 >"$firmware/loading"
+}
+
+end_upload() {
+	within 20 upload_is_idle
+	cat "$firmware/error"
+}
+
+upload() {
+	start_upload "$1"
+	end_upload
+}
+
+# last_update KEY: a value of the driver's last_update.
+last_update() {
+	local word
+	for word in $(<"$device/last_update"); do
+		[ "${word%%=*}" != "$1" ] || {
+			echo "${word#*=}"
+			return
+		}
+	done
+	return 1
+}
+
+# Several TDs, each at its own stage, are held by a process that takes orders.
+start_tds() {
+	tdbuild types | grep -q 0x21 || load_kvm
+	rm -f "$work/orders" "$work/answers"
+	mkfifo "$work/orders" "$work/answers"
+	tdbuild serve <"$work/orders" >"$work/answers" &
+	tds_pid=$!
+	exec {tds_orders}>"$work/orders" {tds_answers}<"$work/answers"
+}
+
+# td [INDEX] ORDER [ARGUMENT]: one order; prints the answer.
+td() {
+	local answer
+	echo "$*" >&"$tds_orders"
+	read -r -t 60 answer <&"$tds_answers"
+	echo "$answer"
+}
+
+# tds ORDER...: orders that must succeed; "0 init" is one word here.
+tds() {
+	local order
+	for order in "$@"; do
+		# shellcheck disable=SC2086 # several words
+		matches "$(td $order)" '^ok '
+	done
+}
+
+end_tds() {
+	[ -n "${tds_pid-}" ] || return 0
+	exec {tds_orders}>&- {tds_answers}<&-
+	wait "$tds_pid" || :
+	tds_pid=''
+}
+
+# set_online CPU 0|1
+set_online() {
+	echo "$2" >"/sys/devices/system/cpu/cpu$1/online"
+}
+
+# Bring what a test may have changed back, whether or not it got to its end.
+mend() {
+	local cpu
+	if [ -e "$firmware/cancel" ] && ! upload_is_idle; then
+		echo 1 >"$firmware/cancel" || :
+		within 20 upload_is_idle || :
+	fi
+	end_tds
+	for cpu in /sys/devices/system/cpu/cpu[0-9]*/online; do
+		[ ! -e "$cpu" ] || [ "$(cat "$cpu")" = 1 ] || echo 1 >"$cpu"
+	done
+	if [ -e "$device/update_wait_ms" ]; then
+		echo 0 >"$device/update_wait_ms"
+	fi
+	if tdxsimctl state >/dev/null 2>&1; then
+		tdxsimctl fault clear
+		tdxsimctl latency clear
+		tdxsimctl next clear
+		tdxsimctl migrations 0
+		tdxsimctl updates 10
+		tdxsimctl counters reset
+	fi
+}
+
+# run_test NAME COMMAND...: COMMAND's success is the result; what it says is
+# shown if it fails. It fails as well when the kernel says something bad.
+run_test() {
+	local name=$1 status bad
+	shift
+	mark_log
+	# errexit would have no effect in a condition.
+	(
+		trap 'status=$?; set +e; mend >/dev/null 2>&1; exit $status' EXIT
+		set -e
+		"$@"
+	) >"$work/output" 2>&1
+	status=$?
+	bad=$(log | grep -E "$splats" | grep -vE "$expected_splats")
+	if [ "$status" -eq 0 ] && [ -z "$bad" ]; then
+		ktap_test_pass "$name"
+		return
+	fi
+	sed 's/^/# /' "$work/output"
+	[ "$status" -eq 0 ] || echo "# exit status $status"
+	log | tail -n 40 | sed 's/^/# dmesg: /'
+	ktap_test_fail "$name"
+}
+
+# begin_tests [NUMBER]: so many are to come. Without it, the plan comes last.
+# A kernel that looks for leaks is one test more.
+begin_tests() {
+	ktap_print_header
+	leak_tests=0
+	if [ -e "$kmemleak" ]; then
+		echo clear >"$kmemleak"
+		leak_tests=1
+	fi
+	[ $# -eq 0 ] || ktap_set_plan $(($1 + leak_tests))
+}
+
+end_tests() {
+	[ "$leak_tests" -eq 0 ] || run_test "nothing is leaked" nothing_is_leaked
+	[ "$KSFT_NUM_TESTS" -ne 0 ] || ktap_set_plan $((KTAP_TESTNO - 1))
+	ktap_finished
+}
+
+# What is only on its way somewhere at the first look is not a leak.
+nothing_is_leaked() {
+	echo scan >"$kmemleak"
+	sleep 6
+	echo scan >"$kmemleak"
+	equal "$(cat "$kmemleak")" ''
+}
+
+# run_tests FUNCTION...: each is a test, whose name is the function's.
+run_tests() {
+	local test
+	begin_tests $#
+	for test in "$@"; do
+		run_test "${test//_/ }" "$test"
+	done
+	end_tests
+}

@@ -1,0 +1,227 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Updates of the TDX module that succeed, or that the TDX module refuses
+# because TDs are being built. Needs the simulator.
+#
+# vm: --sim profile=connect
+# vm: --cpus 4 --sockets 2 --sim profile=tdx-1.5.25
+
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+
+need_simulator
+need_our_driver
+trust_test_key
+load_kvm
+
+profile=$(sim profile)
+profile=${profile%-next}
+features=$(($(sim configured)))
+
+# next_image: an image of a version that did not run yet, as $work/next.img;
+# sets $version.
+next_image() {
+	local running
+	running=$(sim version)
+	version=1.5.$((${running##*.} + 1))
+	make_image next.img --profile "$profile" --version "$version"
+}
+
+# nothing_has_changed: what must hold after a refusal.
+nothing_has_changed() {
+	equal "$(cat "$device/version")" "$old"
+	equal "$(cat "$device/num_remaining_updates")" "$updates"
+	equal "$(cat "$device/state")" ready
+	equal "$(sim version)" "$old"
+	equal "$(calls SEAMLDR.INSTALL)" 0
+}
+
+remember() {
+	old=$(cat "$device/version")
+	updates=$(cat "$device/num_remaining_updates")
+}
+
+an_update() {
+	remember
+	next_image
+	equal "$(upload "$work/next.img")" ''
+	equal "$(cat "$device/version")" "$version"
+	equal "$(cat "$device/num_remaining_updates")" $((updates - 1))
+	equal "$(cat "$device/state")" ready
+	equal "$(sim version)" "$version"
+	equal "$(sim module)" SYS_READY
+	matches "$(driver_log)" "TDX module updated from $old to $version, $(nproc) CPUs stopped for [0-9]+ us"
+	matches "$(cat "$device/last_update")" \
+		"^result=updated step=done errno=0 .* from=$old to=$version attempts=1 blackout_us=[0-9]+$"
+}
+
+# The handoff version of the module and AVOID_COMPAT_SENSITIVE in bit 16; the
+# features that are configured again; each CPU once.
+its_SEAMCALLs_have_the_registers_that_they_should() {
+	local update='version=0' params
+	[ "$features" -eq 0 ] || update=$(printf 'version=1 r9=%#x' "$features")
+	next_image
+	tdxsimctl counters reset
+	equal "$(upload "$work/next.img")" ''
+	equal "$(last_call TDH.SYS.SHUTDOWN)" 'version=0 rcx=0x10001'
+	equal "$(calls TDH.SYS.SHUTDOWN)" 1
+	equal "$(calls SEAMLDR.INSTALL)" "$(nproc)"
+	equal "$(calls TDH.SYS.INIT)" 1
+	equal "$(calls TDH.SYS.LP.INIT)" "$(nproc)"
+	equal "$(calls TDH.SYS.UPDATE)" 1
+	equal "$(last_call TDH.SYS.UPDATE)" "$update"
+	params=$(last_call SEAMLDR.INSTALL)
+	equal $((${params#*rcx=} % 4096)) 0
+	equal $(($(sim configured))) "$features"
+}
+
+a_TD_build_keeps_the_old_module() {
+	remember
+	next_image
+	start_tds
+	tds init vcpu
+	equal "$(upload "$work/next.img")" transferring:device-busy
+	nothing_has_changed
+	equal "$(driver_log | grep -c 'refused')" 1
+	matches "$(driver_log)" '1 TD is being built.*TDX module .* runs on'
+	matches "$(cat "$device/last_update")" \
+		"^result=refused step=shutdown errno=-16 .* reason=td-build count=1 from=$old to=$old attempts=1 "
+	tds 'mem 2' finalize 'fault 2' destroy
+}
+
+the_same_upload_succeeds_when_the_build_is_done() {
+	remember
+	next_image
+	start_tds
+	tds init vcpu 'mem 2'
+	equal "$(upload "$work/next.img")" transferring:device-busy
+	tds finalize
+	equal "$(upload "$work/next.img")" ''
+	equal "$(cat "$device/version")" "$version"
+	equal "$(cat "$device/num_remaining_updates")" $((updates - 1))
+	tds 'fault 2' destroy
+	equal "$(sim tds)" 0
+}
+
+TD_builds_are_counted() {
+	remember
+	next_image
+	start_tds
+	tds '0 init' '1 init' '2 init' '0 vcpu' '0 mem' '0 finalize'
+	equal "$(upload "$work/next.img")" transferring:device-busy
+	matches "$(driver_log)" '2 TDs are being built'
+	equal "$(last_update count)" 2
+	nothing_has_changed
+}
+
+a_half_built_TD_that_is_destroyed_no_longer_counts() {
+	next_image
+	start_tds
+	tds '0 init' '1 init' '1 vcpu' '1 mem 4'
+	equal "$(upload "$work/next.img")" transferring:device-busy
+	tds '0 destroy' '1 destroy'
+	equal "$(upload "$work/next.img")" ''
+}
+
+every_TD_survives() {
+	next_image
+	start_tds
+	tds '0 init' '0 vcpu' '0 mem' '0 finalize' '0 fault'
+	tds '1 init' '1 vcpu' '1 vcpu' '1 mem 8' '1 finalize'
+	equal "$(upload "$work/next.img")" ''
+	tds '1 fault 4' '1 destroy' '0 fault 4' '0 destroy'
+	tds '2 init' '2 vcpu' '2 mem' '2 finalize' '2 destroy'
+}
+
+an_interrupted_migration_is_told_apart() {
+	remember
+	next_image
+	tdxsimctl migrations 3
+	equal "$(upload "$work/next.img")" transferring:device-busy
+	matches "$(driver_log)" 'the migrations of 3 TDs were interrupted'
+	equal "$(last_update reason) $(last_update count)" 'migration 3'
+	nothing_has_changed
+}
+
+the_published_format_does_as_well() {
+	next_image
+	make_image next.img --profile "$profile" --version "$version" --format 0x100
+	equal "$(upload "$work/next.img")" ''
+	equal "$(cat "$device/version")" "$version"
+}
+
+the_largest_image_does() {
+	next_image
+	make_image next.img --profile "$profile" --version "$version" --pages 496
+	equal "$(upload "$work/next.img")" ''
+	equal "$(cat "$device/version")" "$version"
+}
+
+the_same_image_again_is_said_and_not_refused() {
+	next_image
+	equal "$(upload "$work/next.img")" ''
+	equal "$(upload "$work/next.img")" ''
+	matches "$(driver_log)" 'same TDX module'
+}
+
+KVM_and_new_TDs_use_the_new_module() {
+	next_image
+	equal "$(upload "$work/next.img")" ''
+	matches "$(tdbuild whole)" '^ok whole'
+	load_kvm
+	matches "$(tdbuild whole)" '^ok whole'
+}
+
+a_uevent_tells_of_it() {
+	cat >"$work/helper" <<-END
+		#!/bin/sh
+		[ "\$DEVPATH" != /devices/faux/tdx_host ] || env >>$work/uevents
+	END
+	chmod +x "$work/helper"
+	: >"$work/uevents"
+	echo "$work/helper" >/sys/kernel/uevent_helper
+	remember
+	next_image
+	upload "$work/next.img"
+	within 5 grep -q '^TDX_UPDATE_RESULT=' "$work/uevents"
+	echo >/sys/kernel/uevent_helper
+	grep -x "TDX_UPDATE_RESULT=updated" "$work/uevents"
+	grep -x "TDX_UPDATE_FROM=$old" "$work/uevents"
+	grep -x "TDX_UPDATE_TO=$version" "$work/uevents"
+	grep -x ACTION=change "$work/uevents"
+}
+
+no_updates_left() {
+	next_image
+	tdxsimctl updates 0
+	remember
+	equal "$(upload "$work/next.img")" transferring:flash-wearout
+	nothing_has_changed
+	equal "$(calls TDH.SYS.SHUTDOWN)" 0
+	equal "$(last_update errno)" -28
+}
+
+the_last_update_that_is_left() {
+	next_image
+	tdxsimctl updates 1
+	equal "$(upload "$work/next.img")" ''
+	equal "$(cat "$device/num_remaining_updates")" 0
+}
+
+run_tests \
+	an_update \
+	its_SEAMCALLs_have_the_registers_that_they_should \
+	a_TD_build_keeps_the_old_module \
+	the_same_upload_succeeds_when_the_build_is_done \
+	TD_builds_are_counted \
+	a_half_built_TD_that_is_destroyed_no_longer_counts \
+	every_TD_survives \
+	an_interrupted_migration_is_told_apart \
+	the_published_format_does_as_well \
+	the_largest_image_does \
+	the_same_image_again_is_said_and_not_refused \
+	KVM_and_new_TDs_use_the_new_module \
+	a_uevent_tells_of_it \
+	no_updates_left \
+	the_last_update_that_is_left

@@ -1,0 +1,108 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Waiting for TD builds to end, for a bounded time: update_wait_ms. Needs the
+# simulator.
+#
+# vm: --sim profile=connect
+
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+
+need_simulator
+need_our_driver
+trust_test_key
+load_kvm
+
+next_image() {
+	local running
+	running=$(sim version)
+	version=1.5.$((${running##*.} + 1))
+	make_image next.img --profile connect-next --version "$version"
+}
+
+by_default_there_is_no_wait() {
+	equal "$(cat "$device/update_wait_ms")" 0
+	equal "$(stat -c %a "$device/update_wait_ms")" 644
+	next_image
+	start_tds
+	tds init
+	equal "$(upload "$work/next.img")" transferring:device-busy
+	equal "$(calls TDH.SYS.SHUTDOWN)" 1
+}
+
+what_is_no_number_is_refused() {
+	local text
+	for text in x -1 1.5 '1 2' 99999999999; do
+		fails 'Invalid argument' sh -c "echo '$text' >$device/update_wait_ms"
+	done
+	equal "$(cat "$device/update_wait_ms")" 0
+}
+
+the_update_goes_through_when_the_build_is_done() {
+	next_image
+	start_tds
+	tds init vcpu
+	echo 60000 >"$device/update_wait_ms"
+	start_upload "$work/next.img"
+	sleep 0.3
+	not upload_is_idle
+	equal "$(cat "$device/state")" updating
+	tds mem finalize
+	equal "$(end_upload)" ''
+	equal "$(cat "$device/version")" "$version"
+	matches "$(cat "$device/last_update")" '^result=updated step=done errno=0 '
+	[ "$(last_update attempts)" -ge 2 ]
+	tds fault destroy
+}
+
+after_the_time_it_gives_up() {
+	local began
+	next_image
+	start_tds
+	tds '0 init' '1 init'
+	echo 1500 >"$device/update_wait_ms"
+	began=${EPOCHREALTIME/./}
+	equal "$(upload "$work/next.img")" transferring:timeout
+	[ $((${EPOCHREALTIME/./} - began)) -ge 1500000 ]
+	below $((${EPOCHREALTIME/./} - began)) 6000000
+	equal "$(last_update errno) $(last_update reason) $(last_update count)" '-110 td-build 2'
+	matches "$(driver_log)" '2 TDs are being built, and the time to wait is up'
+	equal "$(cat "$device/state")" ready
+	# 10, 20, 40 … ms between the attempts.
+	[ "$(last_update attempts)" -ge 3 ]
+	below "$(last_update attempts)" 10
+	equal "$(calls TDH.SYS.SHUTDOWN)" "$(last_update attempts)"
+	equal "$(calls SEAMLDR.INSTALL)" 0
+	tds '0 vcpu' '0 mem' '0 finalize' '0 destroy' '1 destroy'
+}
+
+it_can_be_cancelled() {
+	next_image
+	start_tds
+	tds init vcpu
+	echo 60000 >"$device/update_wait_ms"
+	start_upload "$work/next.img"
+	sleep 0.5
+	echo 1 >"$firmware/cancel"
+	equal "$(end_upload)" transferring:user-abort
+	equal "$(last_update errno)" -125
+	equal "$(cat "$device/state")" ready
+	tds mem finalize destroy
+}
+
+what_else_is_wrong_is_not_waited_for() {
+	next_image
+	make_image next.img --profile connect-next --svn 1.1
+	echo 60000 >"$device/update_wait_ms"
+	equal "$(upload "$work/next.img")" transferring:firmware-invalid
+	equal "$(calls TDH.SYS.SHUTDOWN)" 0
+}
+
+run_tests \
+	by_default_there_is_no_wait \
+	what_is_no_number_is_refused \
+	the_update_goes_through_when_the_build_is_done \
+	after_the_time_it_gives_up \
+	it_can_be_cancelled \
+	what_else_is_wrong_is_not_waited_for
