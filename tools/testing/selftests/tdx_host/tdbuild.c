@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -256,6 +257,35 @@ static int td_init(struct td *td)
 	return 0;
 }
 
+/*
+ * KVM_TDX_INIT_VCPU, on one CPU. TDH.VP.INIT associates the vCPU with the CPU
+ * that it runs on, but Linux 7.3 flushes it from there when the thread migrates
+ * only once the whole ioctl is done. A migration before that loses the TD: the
+ * TDH.VP.WR that follow fail, and so does TDH.MNG.VPFLUSHDONE in the end, so
+ * that a TD which is being built stays behind for ever.
+ *
+ * The first CPU is the one that cannot be taken offline.
+ */
+static int init_vcpu(int vcpu)
+{
+	cpu_set_t allowed, first;
+	int cpu = 0, ret;
+
+	if (sched_getaffinity(0, sizeof(allowed), &allowed))
+		return fail("getaffinity");
+	while (!CPU_ISSET(cpu, &allowed))
+		cpu++;
+	CPU_ZERO(&first);
+	CPU_SET(cpu, &first);
+	if (sched_setaffinity(0, sizeof(first), &first))
+		return fail("setaffinity");
+
+	ret = tdx_ioctl(vcpu, "init_vcpu", KVM_TDX_INIT_VCPU, 0, NULL);
+	if (sched_setaffinity(0, sizeof(allowed), &allowed))
+		return fail("setaffinity");
+	return ret;
+}
+
 static int td_vcpu(struct td *td)
 {
 	struct kvm_cpuid_entry2 *features, *addresses;
@@ -284,7 +314,7 @@ static int td_vcpu(struct td *td)
 		fail("set_cpuid");
 		goto out;
 	}
-	ret = tdx_ioctl(vcpu, "init_vcpu", KVM_TDX_INIT_VCPU, 0, NULL);
+	ret = init_vcpu(vcpu);
 out:
 	free(cpuid);
 	/*
