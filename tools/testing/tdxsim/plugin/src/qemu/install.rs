@@ -95,3 +95,47 @@ fn try_install(id: u64, info: &api::Info, arguments: &[String]) -> Result<(), St
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn install(min_version: c_int, cur_version: c_int, arguments: &[&str]) -> String {
+        let info = api::Info {
+            target_name: c"x86_64".as_ptr(),
+            min_version,
+            cur_version,
+            system_emulation: true,
+            smp_vcpus: 2,
+            max_vcpus: 2,
+        };
+        let arguments: Vec<_> = arguments.iter().map(|&argument| argument.into()).collect();
+        try_install(0, &info, &arguments).unwrap_err()
+    }
+
+    #[test]
+    fn another_plugin_api_is_named() {
+        let error = "this plugin is made for 7 (QEMU 11.1)";
+        for (min, cur) in [(0, 6), (8, 9)] {
+            assert_eq!(
+                install(min, cur, &[]),
+                format!("this QEMU takes plugins of API version {min} to {cur}, {error}")
+            );
+        }
+    }
+
+    #[test]
+    fn a_function_that_qemu_lacks_is_named() {
+        // There is no QEMU around a test at all.
+        assert_eq!(
+            install(7, 7, &[]),
+            "this QEMU has no qemu_plugin_register_vcpu_init_cb; the plugin needs one with plugin \
+             API version 7"
+        );
+    }
+
+    #[test]
+    fn a_wrong_argument_is_named() {
+        assert_eq!(install(7, 7, &["sockets=3"])[..12], *"sockets=3: 2");
+    }
+}
