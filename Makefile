@@ -9,7 +9,9 @@ vm := tools/testing/vm
 # In a kernel built with O=, source is a link to where it was built from.
 source = $(firstword $(realpath $(KDIR)/source) $(KDIR))
 
-.PHONY: modules demo check lint vm kernel driver root clean distclean help
+TIME ?= 600
+
+.PHONY: modules demo check lint fuzz vm kernel driver root clean distclean help
 
 modules:
 	$(if $(wildcard $(KDIR)/Makefile),,\
@@ -25,6 +27,9 @@ demo check:
 
 lint:
 	@TESTS=lint $(vm)/check
+
+fuzz:
+	@$(vm)/fuzz $(TIME)
 
 vm:
 	@$(vm)/run --kernel $(KERNEL) --shell $(VM)
@@ -46,6 +51,7 @@ help:
 	@echo 'make demo         boot a simulated TDX host and show what the driver does'
 	@echo 'make check        run the tests (FULL=1: all of them)'
 	@echo 'make lint         run only the checkers of style and documentation'
+	@echo 'make fuzz         fuzz the image parser and the preflight for TIME seconds ($(TIME))'
 	@echo 'make vm           a shell in a simulated TDX host; leaving it switches it off'
 	@echo 'make driver       build tdx-host.ko for the kernel of the simulated host'
 	@echo 'make kernel       build the kernel of the simulated host'
