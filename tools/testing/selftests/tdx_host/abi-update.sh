@@ -1,12 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# An update as user space does it today, with this driver and with the C
-# driver: the same steps, the same answers. Needs the simulator.
+# A TDX host from its boot to an update as user space does it today, with this
+# driver and with the C driver: the same steps, the same answers. The C driver
+# in a kernel without our patches also tells whether the simulator is right.
+# Needs the simulator.
 #
 # vm: --sim profile=connect
 # vm: --sim profile=connect --append tdx_config=boot --append TDX_HOST_DRIVER=c
-# vm: slow --sim profile=connect --kernel stock
+# vm: --sim profile=connect --kernel stock
+# vm: slow --cpus 8 --sockets 2 --sim profile=connect
+# vm: slow --cpus 8 --sockets 2 --sim profile=connect --kernel stock
+# vm: slow --cpus 32 --sockets 2 --mem 4G --sim profile=connect
+# vm: slow --cpus 32 --sockets 2 --mem 4G --sim profile=connect --kernel stock
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
@@ -19,7 +25,7 @@ make_image next.img --profile connect-next
 the_driver_is_the_one_that_was_asked_for() {
 	local release
 	release=$(uname -r)
-	if [ "${TDX_HOST_DRIVER-}" = c ] || [ ! -e "/lib/modules/$release/rust" ]; then
+	if [ "${TDX_HOST_DRIVER-}" = c ] || [ ! -e "/lib/modules/$release/rust/tdx-host.ko" ]; then
 		not is_our_driver
 	else
 		is_our_driver
@@ -29,12 +35,21 @@ the_driver_is_the_one_that_was_asked_for() {
 both_drivers_match_the_same_machines() {
 	local folder
 	folder=/lib/modules/$(uname -r)
-	if [ -e "$folder/rust" ]; then
+	if [ -e "$folder/rust/tdx-host.ko" ]; then
 		equal "$(modinfo -F alias "$folder/rust/tdx-host.ko")" "$(modinfo -F alias "$folder/c/tdx-host.ko")"
 		equal "$(modinfo -F name "$folder/rust/tdx-host.ko")" "$(modinfo -F name "$folder/c/tdx-host.ko")"
 	else
 		matches "$(modinfo -F alias tdx-host)" '^cpu:type:x86,ven'
 	fi
+}
+
+a_TD_is_built_and_destroyed() {
+	load_kvm
+	matches "$(tdbuild whole --pages 64 --vcpus "$(nproc)")" "^ok whole pages 64 vcpus $(nproc)$"
+	equal "$(sim tds)" 0
+	equal "$(calls TDH.VP.INIT)" "$(nproc)"
+	equal "$(calls TDH.MEM.PAGE.ADD)" 64
+	equal "$(calls TDH.MR.FINALIZE)" 1
 }
 
 the_attributes_say_what_the_firmware_is() {
@@ -71,5 +86,6 @@ run_tests \
 	the_driver_is_the_one_that_was_asked_for \
 	both_drivers_match_the_same_machines \
 	the_attributes_say_what_the_firmware_is \
+	a_TD_is_built_and_destroyed \
 	an_update \
 	a_TD_survives_an_update
