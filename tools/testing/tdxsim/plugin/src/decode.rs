@@ -22,6 +22,8 @@ pub enum Instruction {
     MovToCr4(u8),
     /// MOV from CR4, to this register
     MovFromCr4(u8),
+    /// WBINVD
+    Wbinvd,
     /// SEAMCALL
     Seamcall,
     /// VMXON
@@ -286,6 +288,7 @@ pub fn concerns(bytes: &[u8]) -> bool {
     let modrm = |matches: fn(u8) -> bool| head.rest.first().is_none_or(|modrm| matches(*modrm));
     match head.opcode {
         Opcode::Two(0xA2 | 0x30 | 0x32) => true,
+        Opcode::Two(0x09) => head.repeat.is_none(),
         Opcode::Two(0x20 | 0x22) => modrm(|modrm| (modrm >> 3) & 7 == 4),
         Opcode::Two(0x01) => modrm(|modrm| matches!(modrm, 0xC2..=0xC4 | 0xCF)),
         Opcode::Two(0xC7) => modrm(|modrm| modrm >> 6 != 3 && (modrm >> 3) & 7 >= 6),
@@ -308,6 +311,8 @@ pub fn decode(bytes: &[u8]) -> Option<Decoded> {
     };
     let (instruction, length) = match (head.opcode, head.operand_size, head.repeat) {
         (Opcode::Two(0xA2), ..) => (Instruction::Cpuid, 0),
+        // With a repeat prefix it is WBNOINVD, which leaves the lines in the cache.
+        (Opcode::Two(0x09), _, None) => (Instruction::Wbinvd, 0),
         (Opcode::Two(0x30), false, None) => (Instruction::Wrmsr, 0),
         (Opcode::Two(0x32), false, None) => (Instruction::Rdmsr, 0),
         // CR4 proper: with REX.R the number is that of a register that there is not.
@@ -423,6 +428,7 @@ mod tests {
     fn instructions_without_memory() {
         check(&[0x0F, 0xA2], Instruction::Cpuid);
         check(&[0x0F, 0x32], Instruction::Rdmsr);
+        check(&[0x0F, 0x09], Instruction::Wbinvd);
         check(&[0x0F, 0x30], Instruction::Wrmsr);
         check(&[0x66, 0x0F, 0x01, 0xCF], Instruction::Seamcall);
         check(&[0x0F, 0x01, 0xC2], Instruction::Vmlaunch);
@@ -582,6 +588,8 @@ mod tests {
             &[0x0F, 0xC7, 0xF0],
             &[0x48, 0x0F, 0xC7, 0xF8],
             &[0xF3, 0x0F, 0xC7, 0xF8],
+            // wbnoinvd
+            &[0xF3, 0x0F, 0x09],
             // extrq, insertq
             &[0x66, 0x0F, 0x78, 0xC0, 0x04, 0x04],
             &[0xF2, 0x0F, 0x79, 0xC1],

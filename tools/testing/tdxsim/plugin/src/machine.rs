@@ -373,12 +373,17 @@ impl Plugin for Machine {
         match instruction {
             Instruction::Cpuid => self.cpuid(cpu),
             // In ring 3, QEMU raises #GP for these.
-            Instruction::Rdmsr
+            Instruction::Wbinvd
+            | Instruction::Rdmsr
             | Instruction::Wrmsr
             | Instruction::MovToCr4(_)
             | Instruction::MovFromCr4(_)
                 if cpu.reg(Reg::Cs) & 3 != 0 =>
             {
+                Next::Run
+            }
+            Instruction::Wbinvd => {
+                self.sim().report(cpu.index(), "wbinvd", "", &self.clock);
                 Next::Run
             }
             Instruction::Rdmsr => self.rdmsr(cpu),
