@@ -8,9 +8,8 @@
 #
 # TDX_HOST_TRIES says how many attempts each test makes.
 #
-# vm: slow --cpus 4 --sockets 2 --sim profile=connect --append TDX_HOST_TRIES=12
-# vm: slow --cpus 4 --sockets 2 --sim profile=connect --append TDX_HOST_TRIES=200
-# vm: slow --cpus 2 --sim profile=tdx-1.5.25 --append TDX_HOST_TRIES=200
+# vm: slow --timeout 2400 --cpus 4 --sockets 2 --sim profile=connect --append TDX_HOST_TRIES=200
+# vm: slow --timeout 2400 --cpus 2 --sim profile=tdx-1.5.25 --append TDX_HOST_TRIES=50
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
