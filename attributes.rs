@@ -4,7 +4,13 @@
 //!
 //! Documentation/ABI/testing/sysfs-devices-faux-tdx-host describes them.
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
 
 use crate::{
     features::Features,
@@ -243,22 +249,35 @@ impl Store for TrustedSigner {
 /// The upload of a TDX module.
 pub(crate) struct ModuleUpload;
 
+/// The upload that runs is to give up.
+static CANCELED: Atomic<bool> = Atomic::new(false);
+
 impl fw_upload::Upload for ModuleUpload {
+    fn prepare() {
+        CANCELED.store(false, Relaxed);
+    }
+
     fn write(file: &[u8]) -> Result<(), fw_upload::Error> {
-        module_update::update(file, module_update::wait_ms()).map_err(|error| match error {
-            outcome::Error::Image(error) if error.is_size() => fw_upload::Error::InvalidSize,
-            error => match error.to_errno() {
+        let report =
+            module_update::update(file, module_update::wait_ms(), || CANCELED.load(Relaxed));
+
+        match report.error {
+            None => Ok(()),
+            Some(outcome::Error::Image(error)) if error.is_size() => {
+                Err(fw_upload::Error::InvalidSize)
+            }
+            Some(error) => Err(match error.to_errno() {
                 EBUSY => fw_upload::Error::Busy,
                 ENOSPC => fw_upload::Error::Wearout,
                 ETIMEDOUT => fw_upload::Error::Timeout,
                 ECANCELED => fw_upload::Error::Canceled,
                 EINVAL => fw_upload::Error::Invalid,
                 _ => fw_upload::Error::Hardware,
-            },
-        })
+            }),
+        }
     }
 
     fn cancel() {
-        module_update::cancel();
+        CANCELED.store(true, Relaxed);
     }
 }

@@ -32,6 +32,7 @@ forward_display!(
     crate::outcome::Report,
     crate::preflight::Check,
     crate::preflight::Problem,
+    crate::preflight::Words<'_>,
     crate::setup::State,
     crate::sigstruct::Field,
     crate::sigstruct::HandoffVersions,

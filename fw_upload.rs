@@ -56,6 +56,9 @@ impl Error {
 
 /// The driver's side of an upload.
 pub(crate) trait Upload {
+    /// An upload begins. What [`Self::cancel`] has asked of earlier ones no longer counts.
+    fn prepare();
+
     /// Uploads `file`: all that user space has written, and not empty.
     ///
     /// The file stays where it is, in whole pages that are mapped with `vmap()`, until this
@@ -147,6 +150,7 @@ impl<T: Upload> Registration<T> {
         // SAFETY: The firmware class passes what was registered, and the module is there until
         // the interface is unregistered.
         if unsafe { bindings::try_module_get(Self::module(fw_upload)) } {
+            T::prepare();
             bindings::fw_upload_err_FW_UPLOAD_ERR_NONE
         } else {
             // The module is being removed.

@@ -20,8 +20,10 @@ use crate::{
     outcome,
     preflight::{
         Evidence,
-        Host, //
+        Host,
+        Preflight, //
     },
+    seamcall,
     setup::{
         Setup,
         State, //
@@ -67,8 +69,78 @@ pub(crate) fn set_handoff_version(hv: u16) {
     HANDOFF_VERSION.store(u32::from(hv).saturating_add(1), Relaxed);
 }
 
+/// The version of the handoff data that the running module writes, or has written; `None` when
+/// that is not known any more.
+pub(crate) fn handoff_version(state: State) -> seamcall::Result<Option<u16>> {
+    if state == State::Ready {
+        return metadata::module_hv().map(Some);
+    }
+    // CAST: It was a `u16` plus one.
+    Ok(HANDOFF_VERSION
+        .load(Relaxed)
+        .checked_sub(1)
+        .map(|hv| hv as u16))
+}
+
+/// An image that is to replace the running TDX module, and what does not change about it and the
+/// host while that is tried.
+pub(crate) struct Candidate<'a> {
+    pub(crate) image: Image<'a>,
+    pub(crate) setup: Setup,
+    evidence: Evidence,
+    /// CPUID.1:EAX of a CPU of each package.
+    cpus: KVec<u32>,
+}
+
+impl<'a> Candidate<'a> {
+    /// Looks at `image`, and whether there is a TDX module to replace.
+    pub(crate) fn new(image: Image<'a>) -> Result<Self, outcome::Error> {
+        let setup = Setup::read();
+        if !matches!(setup.state, State::Ready | State::Interrupted) {
+            return Err(outcome::Error::State(setup.state));
+        }
+
+        Ok(Self {
+            evidence: evidence(&image)?,
+            image,
+            setup,
+            cpus: package_cpus()?,
+        })
+    }
+
+    /// Looks at what may change about the host at any time.
+    pub(crate) fn host(&self) -> Result<Host<'_>, outcome::Error> {
+        let seamldr = SeamldrInfo::read()?;
+
+        Ok(Host {
+            trusted_signer: trusted_signer(),
+            running_signer: seamldr.running_signer,
+            cpus: &self.cpus,
+            online: smp::online().weight(),
+            present: smp::present().weight(),
+            seamldr_ready: seamldr.is_ready,
+            // A module of the 2.0 line runs on no other P-SEAMLDR, whatever that calls itself.
+            strict_sigstruct: seamldr.version.major < 2
+                && seamldr.running_svn.is_none_or(|svn| svn.major < 3),
+            updates_left: seamldr.num_remaining_updates,
+            running_svn: seamldr.running_svn,
+            running_hash: seamldr.running_hash,
+            running_hv: handoff_version(self.setup.state)?,
+        })
+    }
+
+    /// The checks of the image on this host.
+    pub(crate) fn preflight<'b>(&'b self, host: &'b Host<'b>) -> Preflight<'b> {
+        Preflight {
+            image: &self.image,
+            evidence: &self.evidence,
+            host,
+        }
+    }
+}
+
 /// Lets cryptography look at an image.
-pub(crate) fn evidence(image: &Image<'_>) -> Result<Evidence> {
+fn evidence(image: &Image<'_>) -> Result<Evidence> {
     let sigstruct = Sigstruct::new(image.sigstruct());
     let mut signed = KVec::new();
     for part in sigstruct.signed() {
@@ -90,37 +162,8 @@ pub(crate) fn evidence(image: &Image<'_>) -> Result<Evidence> {
     })
 }
 
-/// Looks at the host. `cpus` is what [`package_cpus`] returned.
-pub(crate) fn host<'a>(setup: &Setup, cpus: &'a [u32]) -> Result<Host<'a>, outcome::Error> {
-    let seamldr = SeamldrInfo::read()?;
-
-    Ok(Host {
-        trusted_signer: trusted_signer(),
-        running_signer: seamldr.running_signer,
-        cpus,
-        online: smp::online().weight(),
-        present: smp::present().weight(),
-        seamldr_ready: seamldr.is_ready,
-        // A module of the 2.0 line runs on no other P-SEAMLDR, whatever that calls itself.
-        strict_sigstruct: seamldr.version.major < 2
-            && seamldr.running_svn.is_none_or(|svn| svn.major < 3),
-        updates_left: seamldr.num_remaining_updates,
-        running_svn: seamldr.running_svn,
-        running_hash: seamldr.running_hash,
-        running_hv: if setup.state == State::Ready {
-            Some(metadata::module_hv()?)
-        } else {
-            // CAST: It was a `u16` plus one.
-            HANDOFF_VERSION
-                .load(Relaxed)
-                .checked_sub(1)
-                .map(|hv| hv as u16)
-        },
-    })
-}
-
 /// CPUID.1:EAX of an online CPU of each package.
-pub(crate) fn package_cpus() -> Result<KVec<u32>> {
+fn package_cpus() -> Result<KVec<u32>> {
     let mut seen = KVec::<i32>::new();
     let mut cpus = KVec::new();
     for cpu in smp::cpus(smp::online()) {

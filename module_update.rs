@@ -20,10 +20,7 @@ use kernel::{
         }, //
     },
     time::{
-        delay::{
-            fsleep,
-            udelay, //
-        },
+        delay::udelay,
         Delta,
         Instant,
         Monotonic, //
@@ -33,7 +30,10 @@ use kernel::{
 use crate::{
     features::Features,
     image::Image,
-    inspect,
+    inspect::{
+        self,
+        Candidate, //
+    },
     lockstep::{
         Cpu,
         Firmware,
@@ -49,8 +49,6 @@ use crate::{
     },
     phys::SeamldrParams,
     preflight::{
-        Check,
-        Evidence,
         Host,
         Preflight,
         Verdict, //
@@ -68,7 +66,8 @@ use crate::{
         InstallFailure, //
     },
     stop_machine::stop_machine,
-    sysfs, //
+    sysfs,
+    task, //
 };
 
 kernel::sync::global_lock! {
@@ -88,9 +87,6 @@ kernel::sync::global_lock! {
 
 /// An update has been started and has not ended.
 static UPDATING: Atomic<bool> = Atomic::new(false);
-
-/// The update that runs is to give up waiting.
-static CANCEL: Atomic<bool> = Atomic::new(false);
 
 /// How long an upload waits for TD builds, in milliseconds.
 static WAIT_MS: Atomic<u32> = Atomic::new(0);
@@ -134,43 +130,34 @@ pub(crate) fn set_wait_ms(ms: u32) {
     WAIT_MS.store(ms, Relaxed);
 }
 
-/// Has an update that waits for TD builds give up.
-pub(crate) fn cancel() {
-    CANCEL.store(true, Relaxed);
-}
-
 /// Replaces the running TDX module by the one in `file`, which must be in a page-aligned
 /// `vmalloc()`ed or `vmap()`ed buffer.
 ///
-/// While TDs are being built it tries again for `wait_ms` milliseconds. Says in the kernel log,
-/// in `last_update` and by an uevent how that ended.
-pub(crate) fn update(file: &[u8], wait_ms: u32) -> Result<(), Error> {
-    let Some(_engine) = ENGINE.try_lock() else {
-        // The report is the other update's.
-        pr_err!("update refused: {}\n", Error::AnotherUpdate);
-        return Err(Error::AnotherUpdate);
-    };
-    CANCEL.store(false, Relaxed);
-    UPDATING.store(true, Relaxed);
-
+/// While TDs are being built it tries again for `wait_ms` milliseconds, unless `canceled` says
+/// that it is no longer wanted, or the calling task is killed. Says in the kernel log, in
+/// `last_update` and by an uevent how that ended, and returns it.
+pub(crate) fn update(file: &[u8], wait_ms: u32, canceled: fn() -> bool) -> Report {
+    let engine = ENGINE.try_lock();
     let mut update = Update {
+        canceled,
         from: setup::version(),
         attempts: 0,
         blackout_ns: 0,
     };
+    if engine.is_none() {
+        // `last_update` is for the other one.
+        pr_err!("update refused: {}\n", Error::AnotherUpdate);
+        return update.report(Err(Error::AnotherUpdate));
+    }
+
+    UPDATING.store(true, Relaxed);
     let result = update.run(file, wait_ms);
-    let report = Report {
-        error: result.as_ref().err().copied(),
-        from: update.from,
-        to: setup::version(),
-        attempts: update.attempts,
-        blackout_ns: update.blackout_ns,
-    };
+    let report = update.report(result);
 
     *LAST.lock() = Some(report);
     UPDATING.store(false, Relaxed);
     announce(&report);
-    result
+    report
 }
 
 /// Says in the kernel log and by an uevent how an update has ended.
@@ -219,6 +206,8 @@ fn notify(device: &Device, report: &Report) -> Result {
 
 /// An update while it runs.
 struct Update {
+    /// Says whether the caller does not want it any more.
+    canceled: fn() -> bool,
     /// The version of the module before.
     from: Option<Version>,
     /// How often all CPUs were stopped.
@@ -240,23 +229,20 @@ impl Update {
             sigstruct.handoff_versions(),
         );
 
-        let setup = Setup::read();
-        if !matches!(setup.state, State::Ready | State::Interrupted) {
-            return Err(Error::State(setup.state));
-        }
-        let evidence = inspect::evidence(&image)?;
         let params = SeamldrParams::new(&image)?;
-        let cpus = inspect::package_cpus()?;
-
+        let candidate = Candidate::new(image)?;
         let mut backoff = Backoff::new(wait_ms);
         loop {
+            if (self.canceled)() {
+                return Err(Error::Canceled);
+            }
             // The host may have changed meanwhile, so look at it before every attempt.
-            let host = inspect::host(&setup, &cpus)?;
-            self.check(&image, &evidence, &host)?;
+            let host = candidate.host()?;
+            self.check(&candidate.preflight(&host))?;
 
-            match self.attempt(&params, &setup, &host) {
+            match self.attempt(&params, &candidate.setup, &host) {
                 Err(Error::Sensitive(sensitive)) if wait_ms != 0 => {
-                    if !backoff.sleep()? {
+                    if !backoff.sleep(self.canceled)? {
                         return Err(Error::TimedOut(sensitive));
                     }
                 }
@@ -265,35 +251,35 @@ impl Update {
         }
     }
 
-    /// Checks whether `image` can replace the running module now. All checks that fail are in the
-    /// kernel log; the error is that of the first.
-    fn check(&self, image: &Image<'_>, evidence: &Evidence, host: &Host<'_>) -> Result<(), Error> {
-        let preflight = Preflight {
-            image,
-            evidence,
-            host,
-        };
-
+    /// Checks whether the image can replace the running module now. All checks that fail are in
+    /// the kernel log; the error is that of the first.
+    fn check(&self, preflight: &Preflight<'_>) -> Result<(), Error> {
         let mut result = Ok(());
         for (check, verdict) in preflight.run() {
-            match (check, verdict) {
-                (_, Verdict::Pass | Verdict::Skip) => (),
+            let words = preflight.words(check, verdict);
+            match verdict {
+                Verdict::Pass | Verdict::Skip => (),
                 // Once is enough, while it waits for TD builds.
-                (_, Verdict::Note) if self.attempts != 0 => (),
-                (_, Verdict::Note) => pr_info!("update: the same TDX module runs already\n"),
-                (Check::Sigstruct, Verdict::Fail(problem)) => {
-                    for field in preflight.broken_fields() {
-                        pr_err!("update: check {check} failed: the sigstruct's {field}\n");
-                    }
-                    result = result.and(Err(Error::Preflight(problem)));
-                }
-                (_, Verdict::Fail(problem)) => {
-                    pr_err!("update: check {check} failed: {problem}\n");
+                Verdict::Note if self.attempts != 0 => (),
+                Verdict::Note => pr_info!("update: {words}\n"),
+                Verdict::Fail(problem) => {
+                    pr_err!("update: check {check} failed: {words}\n");
                     result = result.and(Err(Error::Preflight(problem)));
                 }
             }
         }
         result
+    }
+
+    /// How it ended.
+    fn report(&self, result: Result<(), Error>) -> Report {
+        Report {
+            error: result.err(),
+            from: self.from,
+            to: setup::version(),
+            attempts: self.attempts,
+            blackout_ns: self.blackout_ns,
+        }
     }
 
     /// Stops all CPUs and replaces the module, if it lets itself be shut down.
@@ -382,18 +368,18 @@ impl Backoff {
     ///
     /// # Errors
     ///
-    /// [`Error::Canceled`] when the update was canceled.
-    fn sleep(&mut self) -> Result<bool, Error> {
+    /// [`Error::Canceled`] when `canceled` says so, or when the calling task is killed.
+    fn sleep(&mut self, canceled: fn() -> bool) -> Result<bool, Error> {
         const SLICE_MS: u32 = 10;
 
         for _ in 0..self.next_ms / SLICE_MS {
-            if CANCEL.load(Relaxed) {
+            if canceled() {
                 return Err(Error::Canceled);
             }
             if self.began.elapsed().as_millis() >= self.total_ms.into() {
                 return Ok(false);
             }
-            fsleep(Delta::from_millis(SLICE_MS.into()));
+            task::sleep_killable(SLICE_MS).map_err(|_| Error::Canceled)?;
         }
         self.next_ms = self.next_ms.saturating_mul(2).min(Self::LONGEST_MS);
         Ok(true)

@@ -252,6 +252,15 @@ impl Preflight<'_> {
         Check::ALL.iter().map(|&check| (check, self.check(check)))
     }
 
+    /// Says in a sentence what came out of `check`, or nothing if it is fine.
+    pub(crate) fn words(&self, check: Check, verdict: Verdict) -> Words<'_> {
+        Words {
+            preflight: self,
+            check,
+            verdict,
+        }
+    }
+
     /// All the fields that [`Check::Sigstruct`] fails for.
     pub(crate) fn broken_fields(&self) -> impl Iterator<Item = Field> + '_ {
         let sigstruct = Sigstruct::new(self.image.sigstruct());
@@ -326,5 +335,36 @@ impl Preflight<'_> {
         };
 
         problem.map_or(Verdict::Pass, Verdict::Fail)
+    }
+}
+
+/// What came out of a check, in a sentence.
+pub(crate) struct Words<'a> {
+    preflight: &'a Preflight<'a>,
+    check: Check,
+    verdict: Verdict,
+}
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.check, self.verdict) {
+            (_, Verdict::Pass) => Ok(()),
+            (_, Verdict::Note) => write!(f, "the same TDX module runs already"),
+            (Check::Sigstruct, Verdict::Fail(problem)) => {
+                write!(f, "{problem}")?;
+                self.preflight
+                    .broken_fields()
+                    .skip(1)
+                    .try_for_each(|field| write!(f, "; {field}"))
+            }
+            (_, Verdict::Fail(problem)) => write!(f, "{problem}"),
+            (Check::Svn, Verdict::Skip) => {
+                write!(f, "P-SEAMLDR does not say which security version runs")
+            }
+            (Check::Handoff, Verdict::Skip) => {
+                write!(f, "which handoff version was written is not known any more")
+            }
+            (_, Verdict::Skip) => write!(f, "P-SEAMLDR does not say"),
+        }
     }
 }

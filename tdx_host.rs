@@ -32,6 +32,7 @@ mod status;
 mod stop_machine;
 mod sysconfig;
 mod sysfs;
+mod task;
 
 use attributes::ModuleUpload;
 use setup::{

@@ -40,7 +40,7 @@ fn host() -> Host<'static> {
     }
 }
 
-/// All verdicts but `Pass`.
+/// All verdicts but `Pass`. All of them, and only they, have something to say.
 fn verdicts(image: &tdximage::Image, host: &Host<'_>) -> Vec<(Check, Verdict)> {
     let parsed = Image::parse(image.bytes()).unwrap();
     let preflight = Preflight {
@@ -50,7 +50,15 @@ fn verdicts(image: &tdximage::Image, host: &Host<'_>) -> Vec<(Check, Verdict)> {
     };
     preflight
         .run()
-        .filter(|(_, verdict)| *verdict != Verdict::Pass)
+        .filter(|&(check, verdict)| {
+            let words = preflight.words(check, verdict).to_string();
+            assert_eq!(
+                words.is_empty(),
+                verdict == Verdict::Pass,
+                "{check}: {words}"
+            );
+            verdict != Verdict::Pass
+        })
         .collect()
 }
 
