@@ -66,7 +66,7 @@ static LAST_UPDATE: Attribute = Attribute::new::<LastUpdate>();
 static UPDATE_WAIT_MS: Attribute = Attribute::writable::<UpdateWaitMs>();
 static TRUSTED_SIGNER: Attribute = Attribute::writable::<TrustedSigner>();
 
-/// Whether the TDX module can be replaced on this host, as long as there is one.
+/// Whether there is a TDX module that can be replaced on this host.
 pub(crate) fn can_update() -> bool {
     let setup = Setup::read();
 
@@ -84,19 +84,25 @@ pub(crate) fn can_update() -> bool {
     }
 }
 
-/// Says in the kernel log when the TDX module cannot be updated, or not in every way.
-pub(crate) fn say_what_updates_can_do() {
+/// Why the TDX module can never be replaced on this host, whatever its state; `None` if it can.
+pub(crate) fn update_obstacle() -> Option<&'static str> {
     match setup::features() {
         _ if !Setup::read().seamldr_usable => {
-            pr_info!("no updates: calls to P-SEAMLDR lose the current VMCS on this CPU\n");
+            Some("calls to P-SEAMLDR lose the current VMCS on this CPU")
         }
         Some(offered) if !offered.contains(Features::TD_PRESERVING) => {
-            pr_info!("no updates: the TDX module cannot preserve TDs\n");
+            Some("the TDX module cannot preserve TDs")
         }
-        Some(offered) if !offered.contains(Features::UPDATE_COMPAT) => {
-            pr_info!("the TDX module does not say that it can protect TD builds in an update\n");
-        }
-        _ => (),
+        _ => None,
+    }
+}
+
+/// Says in the kernel log when the TDX module cannot be updated, or not in every way.
+pub(crate) fn say_what_updates_can_do() {
+    if let Some(obstacle) = update_obstacle() {
+        pr_info!("no updates: {obstacle}\n");
+    } else if setup::features().is_some_and(|offered| !offered.contains(Features::UPDATE_COMPAT)) {
+        pr_info!("the TDX module does not say that it can protect TD builds in an update\n");
     }
 }
 

@@ -39,4 +39,5 @@ forward_display!(
     crate::sigstruct::Signer,
     crate::sigstruct::Svn,
     crate::sysconfig::Error,
+    crate::uapi::Outcome,
 );

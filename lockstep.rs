@@ -93,20 +93,6 @@ pub(crate) enum Step {
     Failed,
 }
 
-impl Step {
-    /// The step's name in `last_update`.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Step::Shutdown => "shutdown",
-            Step::Install | Step::InstallAgain => "install",
-            Step::SysInit => "init",
-            Step::LpInit => "cpu-init",
-            Step::Update => "update",
-            Step::Done | Step::Failed => "done",
-        }
-    }
-}
-
 // SAFETY: `Step` has the size and alignment of `i32`, and every `Step` is an `i32`.
 unsafe impl AtomicType for Step {
     type Repr = i32;

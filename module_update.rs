@@ -67,7 +67,8 @@ use crate::{
     },
     stop_machine::stop_machine,
     sysfs,
-    task, //
+    task,
+    uapi::Outcome, //
 };
 
 kernel::sync::global_lock! {
@@ -156,6 +157,8 @@ pub(crate) fn update(file: &[u8], wait_ms: u32, canceled: fn() -> bool) -> Repor
 
     *LAST.lock() = Some(report);
     UPDATING.store(false, Relaxed);
+    // Who hears of it may want another one at once.
+    drop(engine);
     announce(&report);
     report
 }
@@ -173,8 +176,8 @@ fn announce(report: &Report) {
         (None, None, Some(to)) => pr_info!(
             "TDX module {to} took over from the interrupted one, {cpus} CPUs stopped for {us} us\n"
         ),
-        (Some(error @ Error::Aborted(_)), _, _) => match Setup::read().state {
-            State::Interrupted => pr_err!(
+        (Some(error @ Error::Aborted(_)), _, _) => match report.outcome() {
+            Outcome::Interrupted => pr_err!(
                 "update interrupted: {error}; the TDs are intact, upload a good image to save them\n"
             ),
             _ => pr_err!("update failed: {error}; TDX is lost until the next reboot\n"),
@@ -197,7 +200,7 @@ fn announce(report: &Report) {
 /// Sends the uevent for an update that has ended.
 fn notify(device: &Device, report: &Report) -> Result {
     let version = |version: Option<Version>| version.unwrap_or_default();
-    let result = CString::try_from_fmt(fmt!("TDX_UPDATE_RESULT={}", report.result()))?;
+    let result = CString::try_from_fmt(fmt!("TDX_UPDATE_RESULT={}", report.outcome()))?;
     let from = CString::try_from_fmt(fmt!("TDX_UPDATE_FROM={}", version(report.from)))?;
     let to = CString::try_from_fmt(fmt!("TDX_UPDATE_TO={}", version(report.to)))?;
 

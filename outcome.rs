@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How an update ended: for its caller, for the kernel log and for `last_update`.
+//! How an update ended: for its caller, for the kernel log, for `last_update` and for the ioctl.
 
 use core::fmt;
 
@@ -9,9 +9,9 @@ use kernel::error::code;
 use crate::{
     image,
     lockstep::{
+        self,
         Abort,
-        Remains,
-        Step, //
+        Remains, //
     },
     metadata::Version,
     preflight::Problem,
@@ -19,6 +19,10 @@ use crate::{
     status::{
         Failure,
         Status, //
+    },
+    uapi::{
+        Outcome,
+        Step, //
     }, //
 };
 
@@ -132,7 +136,7 @@ impl Error {
     }
 
     /// The SEAMCALL that failed, if one has.
-    fn failure(&self) -> Option<Failure> {
+    pub(crate) fn failure(&self) -> Option<Failure> {
         match self {
             Error::Sensitive(sensitive) | Error::TimedOut(sensitive) => Some(sensitive.failure),
             Error::TooOld(failure) | Error::Seamcall(failure) => Some(*failure),
@@ -141,27 +145,67 @@ impl Error {
         }
     }
 
-    fn sensitive(&self) -> Option<Sensitive> {
+    /// The operations that the shutdown met, if it did.
+    pub(crate) fn sensitive(&self) -> Option<Sensitive> {
         match self {
             Error::Sensitive(sensitive) | Error::TimedOut(sensitive) => Some(*sensitive),
             _ => None,
         }
     }
 
-    /// The name of the step that the update ended in.
-    fn step(&self) -> &'static str {
+    /// The CPU that a step after the shutdown failed on.
+    pub(crate) fn cpu(&self) -> Option<u32> {
         match self {
-            Error::Image(_) => "image",
-            Error::Preflight(_) => "preflight",
-            Error::AnotherUpdate | Error::State(_) | Error::Kernel(_) => "start",
-            Error::Canceled => "wait",
+            Error::Aborted(abort) => Some(abort.cpu),
+            _ => None,
+        }
+    }
+
+    /// The step that the update ended in.
+    fn step(&self) -> Step {
+        match self {
+            Error::Image(_) => Step::Image,
+            Error::Preflight(_) => Step::Preflight,
+            Error::AnotherUpdate | Error::State(_) | Error::Kernel(_) => Step::Start,
+            Error::Canceled => Step::Wait,
             Error::CpuOffline
             | Error::Sensitive(_)
             | Error::TimedOut(_)
             | Error::TooOld(_)
-            | Error::Seamcall(_) => "shutdown",
-            Error::Aborted(abort) => abort.step.name(),
+            | Error::Seamcall(_) => Step::Shutdown,
+            Error::Aborted(abort) => abort.step.into(),
         }
+    }
+}
+
+impl From<lockstep::Step> for Step {
+    fn from(step: lockstep::Step) -> Self {
+        match step {
+            lockstep::Step::Shutdown => Step::Shutdown,
+            lockstep::Step::Install | lockstep::Step::InstallAgain => Step::Install,
+            lockstep::Step::SysInit => Step::Init,
+            lockstep::Step::LpInit => Step::CpuInit,
+            lockstep::Step::Update => Step::Update,
+            lockstep::Step::Done | lockstep::Step::Failed => Step::Done,
+        }
+    }
+}
+
+/// The step's name in `last_update`.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Step::Done => "done",
+            Step::Start => "start",
+            Step::Image => "image",
+            Step::Preflight => "preflight",
+            Step::Shutdown => "shutdown",
+            Step::Wait => "wait",
+            Step::Install => "install",
+            Step::Init => "init",
+            Step::CpuInit => "cpu-init",
+            Step::Update => "update",
+        })
     }
 }
 
@@ -218,7 +262,7 @@ impl From<kernel::alloc::AllocError> for Error {
 impl From<Abort> for Error {
     fn from(abort: Abort) -> Self {
         match abort.failure {
-            None if abort.step == Step::Shutdown => Error::CpuOffline,
+            None if abort.step == lockstep::Step::Shutdown => Error::CpuOffline,
             Some(failure) if abort.remains == Remains::OldModule => {
                 match Sensitive::new(failure) {
                     Some(sensitive) => Error::Sensitive(sensitive),
@@ -232,7 +276,7 @@ impl From<Abort> for Error {
     }
 }
 
-/// The last update, as `last_update` shows it.
+/// How an update ended, as `last_update` shows it.
 #[derive(Clone, Copy)]
 pub(crate) struct Report {
     /// What it was refused or failed for.
@@ -248,14 +292,37 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// The outcome in a word.
-    pub(crate) fn result(&self) -> &'static str {
+    /// What became of the host.
+    pub(crate) fn outcome(&self) -> Outcome {
         match &self.error {
-            None => "updated",
-            Some(Error::Aborted(abort)) if abort.remains == Remains::Nothing => "lost",
-            Some(Error::Aborted(_)) => "interrupted",
-            Some(_) => "refused",
+            None => Outcome::Updated,
+            Some(Error::Aborted(abort)) if abort.remains == Remains::Nothing => Outcome::Lost,
+            Some(Error::Aborted(_)) => Outcome::Interrupted,
+            Some(_) => Outcome::Refused,
         }
+    }
+
+    /// The step that it ended in.
+    pub(crate) fn step(&self) -> Step {
+        self.error.as_ref().map_or(Step::Done, Error::step)
+    }
+
+    /// The error code, 0 for none.
+    pub(crate) fn errno(&self) -> i32 {
+        self.error.map_or(0, |error| error.to_errno().to_errno())
+    }
+}
+
+/// The outcome's name in `last_update`.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::None => "none",
+            Outcome::Updated => "updated",
+            Outcome::Refused => "refused",
+            Outcome::Interrupted => "interrupted",
+            Outcome::Lost => "lost",
+        })
     }
 }
 
@@ -282,9 +349,9 @@ impl fmt::Display for Report {
             f,
             "result={} step={} errno={} leaf={} status={:#x} name={} reason={} count={} from={} \
              to={} attempts={} blackout_us={}",
-            self.result(),
-            error.map_or("done", Error::step),
-            error.map_or(0, |error| error.to_errno().to_errno()),
+            self.outcome(),
+            self.step(),
+            self.errno(),
             failure.map_or("-", |failure| failure.leaf.name()),
             failure.map_or(0, |failure| failure.status.raw()),
             failure.map_or("-", |failure| failure.status_name()),

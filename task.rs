@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sleeping until the calling task is killed.
+//! What the calling task may do, and sleeping until it is killed.
 //!
-//! C header: [`include/linux/completion.h`](srctree/include/linux/completion.h)
+//! C headers: [`include/linux/capability.h`](srctree/include/linux/capability.h),
+//! [`include/linux/completion.h`](srctree/include/linux/completion.h)
 
 use kernel::{
     bindings,
@@ -13,6 +14,15 @@ use kernel::{
     },
     types::Opaque, //
 };
+
+/// Whether the task has CAP_SYS_ADMIN, and not only in a user namespace of its own.
+pub(crate) fn is_admin() -> bool {
+    // CAST: A small number.
+    let admin = bindings::CAP_SYS_ADMIN as c_int;
+
+    // SAFETY: The initial namespace is there for ever.
+    unsafe { bindings::ns_capable(&raw mut bindings::init_user_ns, admin) }
+}
 
 /// Sleeps for `ms` milliseconds. No signal but a fatal one wakes the task, and then it returns at
 /// once.

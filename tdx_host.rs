@@ -7,11 +7,19 @@
 //!
 //! See Documentation/arch/x86/tdx-host.rst.
 
-use kernel::prelude::*;
+use kernel::{
+    miscdevice::{
+        MiscDeviceOptions,
+        MiscDeviceRegistration, //
+    },
+    prelude::*, //
+};
 
 mod attributes;
+mod chardev;
 mod crypto;
 mod display;
+mod extensible;
 mod features;
 mod fw_upload;
 mod image;
@@ -33,8 +41,10 @@ mod stop_machine;
 mod sysconfig;
 mod sysfs;
 mod task;
+mod uapi;
 
 use attributes::ModuleUpload;
+use chardev::Control;
 use setup::{
     Setup,
     State, //
@@ -42,6 +52,7 @@ use setup::{
 
 /// What there is while the driver is loaded. Dropped in this order.
 struct TdxHost {
+    _control: Pin<KBox<MiscDeviceRegistration<Control>>>,
     _upload: Option<fw_upload::Registration<ModuleUpload>>,
     _device: sysfs::FauxDevice,
 }
@@ -74,9 +85,14 @@ impl kernel::Module for TdxHost {
         let upload = attributes::can_update()
             .then(|| fw_upload::Registration::new(module, device.as_ref(), c"tdx_module"))
             .transpose()?;
+        let control = KBox::pin_init(
+            MiscDeviceRegistration::register(MiscDeviceOptions { name: c"tdx_host" }),
+            GFP_KERNEL,
+        )?;
 
         module_update::set_device(Some(device.as_ref().into()));
         Ok(Self {
+            _control: control,
             _upload: upload,
             _device: device,
         })

@@ -139,11 +139,13 @@ impl Case {
 mod tests {
     use super::*;
     use crate::{
+        check::Text,
         preflight::Problem,
         sigstruct::{
             Field,
             HandoffVersions, //
-        }, //
+        },
+        uapi, //
     };
 
     const fn svn(major: u8, minor: u8) -> Svn {
@@ -323,6 +325,59 @@ mod tests {
             };
             check!(ONE_THING_WRONG.iter().any(fails), "no row for {check:?}\n");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn words_for_all_that_is_not_well() -> Result {
+        for (row, &(change, check, verdict)) in ONE_THING_WRONG.iter().enumerate() {
+            let mut case = Case::new()?;
+            change(&mut case);
+            put_checksum(&mut case.file);
+            let image = Image::parse(&case.file).map_err(|_| EINVAL)?;
+            let preflight = Preflight {
+                image: &image,
+                evidence: &case.evidence,
+                host: &case.host,
+            };
+
+            let text = Text::of(preflight.words(check, verdict));
+            let words = text.as_str();
+            check!(!words.is_empty(), "row {row}: {check:?}: no words\n");
+            // An ioctl passes it on with a zero byte behind it.
+            check!(
+                words.len() < uapi::TEXT_SIZE && !words.contains(['\n', '\0']),
+                "row {row}: {check:?}: \"{words}\"\n"
+            );
+            let text = Text::of(preflight.words(check, Verdict::Pass));
+            check!(
+                text.as_str() == "",
+                "row {row}: {check:?}: words for a pass\n"
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn words_name_every_broken_field() -> Result {
+        let mut case = Case::new()?;
+        case.put_u32(16, 0x8087);
+        case.put_u32(8, 0x2_0000);
+        put_checksum(&mut case.file);
+        let image = Image::parse(&case.file).map_err(|_| EINVAL)?;
+        let preflight = Preflight {
+            image: &image,
+            evidence: &case.evidence,
+            host: &case.host,
+        };
+
+        let verdict = preflight.check(Check::Sigstruct);
+        let text = Text::of(preflight.words(Check::Sigstruct, verdict));
+        let words = text.as_str();
+        check!(
+            words == "the sigstruct's header version must be 0x10000; vendor must be 0x8086",
+            "\"{words}\"\n"
+        );
         Ok(())
     }
 }

@@ -11,6 +11,9 @@ use kernel::prelude::*;
 
 // Not all of a file that is under test is in use.
 #[allow(dead_code)]
+#[path = "../extensible.rs"]
+mod extensible;
+#[allow(dead_code)]
 #[path = "../features.rs"]
 mod features;
 #[allow(dead_code)]
@@ -31,6 +34,9 @@ mod sigstruct;
 #[allow(dead_code)]
 #[path = "../status.rs"]
 mod status;
+#[allow(dead_code)]
+#[path = "../uapi.rs"]
+mod uapi;
 
 #[macro_use]
 mod check;
@@ -46,6 +52,7 @@ mod lockstep_kunit;
 mod operands_kunit;
 mod preflight_kunit;
 mod status_kunit;
+mod uapi_kunit;
 
 /// KUnit runs the suites when the module is live.
 struct Tests;
