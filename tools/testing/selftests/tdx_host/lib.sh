@@ -242,6 +242,16 @@ last_update() {
 	return 1
 }
 
+# field KEY: a value in $answer, which is what "ioctl" printed.
+field() {
+	sed -n "s/^$1=//p" <<<"$answer"
+}
+
+# verdict CHECK: what came out of that check, in the same.
+verdict() {
+	sed -n "s/^check=[0-9]* $1 //p" <<<"$answer"
+}
+
 # Several TDs, each at its own stage, are held by a process that takes orders.
 start_tds() {
 	tdbuild types | grep -q 0x21 || load_kvm

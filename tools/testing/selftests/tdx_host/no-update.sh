@@ -36,6 +36,26 @@ the_log_says_why() {
 	! is_our_driver || matches "$(dmesg)" 'tdx_host: no updates: '
 }
 
+# The C driver has no such device.
+the_device_says_so() {
+	is_our_driver || return 0
+	answer=$(ioctl info)
+	# TDX_HOST_STATE_READY
+	equal "$(field errno) $(field state) $(field caps)" '0 2 0'
+	equal "$(field module_version)" "$(sim version)"
+	equal "$(field cpus_online)" "$(nproc)"
+	: >"$work/image"
+	fails '^errno=EOPNOTSUPP' ioctl check "$work/image"
+	fails '^errno=EOPNOTSUPP.outcome=0$' ioctl update "$work/image"
+	# It is not for TD preserving that updates are impossible: what only P-SEAMLDR
+	# knows is not known then.
+	if [ $(($(field features_offered) & 2)) -ne 0 ]; then
+		equal "$(field seamldr_version) $(field updates_left)" '0.0.00 0'
+		equal "$(field valid)" 0xe1
+		equal "$(calls SEAMLDR.INFO)" 0
+	fi
+}
+
 kvm_has_TDX_all_the_same() {
 	load_kvm
 	matches "$(tdbuild whole)" '^ok whole'
@@ -44,6 +64,7 @@ kvm_has_TDX_all_the_same() {
 run_tests \
 	the_version_can_be_read \
 	there_is_nothing_to_update_with \
+	the_device_says_so \
 	P_SEAMLDR_is_not_called \
 	the_log_says_why \
 	kvm_has_TDX_all_the_same
