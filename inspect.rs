@@ -11,7 +11,7 @@ use kernel::{
 };
 
 use crate::{
-    crypto,
+    evidence,
     image::Image,
     metadata::{
         self,
@@ -28,10 +28,7 @@ use crate::{
         Setup,
         State, //
     },
-    sigstruct::{
-        Signer,
-        Sigstruct, //
-    },
+    sigstruct::Signer,
     smp, //
 };
 
@@ -101,7 +98,7 @@ impl<'a> Candidate<'a> {
         }
 
         Ok(Self {
-            evidence: evidence(&image)?,
+            evidence: evidence::gather(&image)?,
             image,
             setup,
             cpus: package_cpus()?,
@@ -137,29 +134,6 @@ impl<'a> Candidate<'a> {
             host,
         }
     }
-}
-
-/// Lets cryptography look at an image.
-fn evidence(image: &Image<'_>) -> Result<Evidence> {
-    let sigstruct = Sigstruct::new(image.sigstruct());
-    let mut signed = KVec::new();
-    for part in sigstruct.signed() {
-        signed.extend_from_slice(part, GFP_KERNEL)?;
-    }
-    let signature_valid = match crypto::RsaKey::new(sigstruct.modulus())
-        .and_then(|key| key.verify(sigstruct.signature(), &crypto::sha384(&signed)))
-    {
-        Ok(()) => true,
-        // The signature's or the key's fault, and not the kernel's.
-        Err(error) if [EBADMSG, EINVAL, EKEYREJECTED].contains(&error) => false,
-        Err(error) => return Err(error),
-    };
-
-    Ok(Evidence {
-        module_hash: crypto::sha384(image.module()),
-        signer: Signer(crypto::sha384(sigstruct.modulus())),
-        signature_valid,
-    })
 }
 
 /// CPUID.1:EAX of an online CPU of each package.

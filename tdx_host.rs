@@ -19,6 +19,7 @@ mod attributes;
 mod chardev;
 mod crypto;
 mod display;
+mod evidence;
 mod extensible;
 mod features;
 mod fw_upload;

@@ -10,6 +10,10 @@
 use kernel::prelude::*;
 
 // Not all of a file that is under test is in use.
+#[path = "../crypto.rs"]
+mod crypto;
+#[path = "../evidence.rs"]
+mod evidence;
 #[allow(dead_code)]
 #[path = "../extensible.rs"]
 mod extensible;
@@ -46,6 +50,7 @@ mod random;
 mod schedule;
 mod threads;
 
+mod evidence_kunit;
 mod features_kunit;
 mod image_kunit;
 mod lockstep_kunit;
