@@ -13,7 +13,7 @@
 //! | `fatal TDR` | makes the TD with this TDR fatal |
 //! | `cache-wb-interruptions N` | how often each cache write-back is interrupted |
 //! | `counters`, `counters reset` | calls by leaf and CPU, CPUs inside at once |
-//! | `measure from=EVENT to=EVENT [to_count=N]` | counts guest instructions between events: `LEAF[:begin\|:end]`, `mark:NAME` |
+//! | `measure from=EVENT to=EVENT [to_count=N]` | counts guest instructions between events: `LEAF[:begin\|:end]`, `mark:NAME`, `back` |
 //! | `events` | what the measurement says so far |
 //! | `mark NAME` | an event, also in the trace |
 //! | `last LEAF` | the last call of this leaf, as a line of the trace |

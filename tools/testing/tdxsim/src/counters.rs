@@ -81,12 +81,17 @@ pub enum Event {
     End(LeafId),
     /// The guest set this mark.
     Mark(String),
+    /// The last LP leaves a stop.
+    Back,
 }
 
 impl Event {
-    /// Reads `LEAF`, `LEAF:begin`, `LEAF:end` or `mark:NAME`; a leaf alone means what `bare` makes
-    /// of it.
+    /// Reads `LEAF`, `LEAF:begin`, `LEAF:end`, `mark:NAME` or `back`; a leaf alone means what `bare`
+    /// makes of it.
     fn parse(text: &str, bare: fn(LeafId) -> Event) -> Result<Event, String> {
+        if text == "back" {
+            return Ok(Event::Back);
+        }
         if let Some(name) = text.strip_prefix("mark:") {
             return Ok(Event::Mark(name.to_owned()));
         }
@@ -95,7 +100,7 @@ impl Event {
             Some((leaf, "begin")) => Ok(Event::Begin(text::leaf(leaf)?)),
             Some((leaf, "end")) => Ok(Event::End(text::leaf(leaf)?)),
             Some(_) => Err(format!(
-                "{text}: takes LEAF, LEAF:begin, LEAF:end or mark:NAME"
+                "{text}: takes LEAF, LEAF:begin, LEAF:end, mark:NAME or back"
             )),
         }
     }
@@ -106,8 +111,30 @@ impl Event {
 pub struct Sample {
     /// Nanoseconds.
     pub t_ns: u64,
+    /// How long calls have taken so far, in nanoseconds of their latencies.
+    pub seam_ns: u64,
     /// Guest instructions executed so far, by LP.
     pub instructions: Vec<u64>,
+    /// Those of them that waiting took, by LP.
+    pub spinning: Vec<u64>,
+}
+
+impl Sample {
+    /// What has come since another sample.
+    fn since(&self, start: &Sample) -> Sample {
+        let by_lp = |end: &[u64], start: &[u64]| {
+            let pairs = end.iter().zip(start);
+            pairs
+                .map(|(end, start)| end.saturating_sub(*start))
+                .collect()
+        };
+        Sample {
+            t_ns: self.t_ns.saturating_sub(start.t_ns),
+            seam_ns: self.seam_ns.saturating_sub(start.seam_ns),
+            instructions: by_lp(&self.instructions, &start.instructions),
+            spinning: by_lp(&self.spinning, &start.spinning),
+        }
+    }
 }
 
 /// Guest instructions between two events.
@@ -120,6 +147,9 @@ pub struct Measurement {
     seen: u64,
     start: Option<Sample>,
     end: Option<Sample>,
+    /// LPs that have left the stop whose end is waited for: their instructions, and those of them
+    /// that waiting took. What they do afterwards does not count.
+    left: BTreeMap<usize, (u64, u64)>,
 }
 
 impl Measurement {
@@ -137,7 +167,15 @@ impl Measurement {
             seen: 0,
             start: None,
             end: None,
+            left: BTreeMap::new(),
         })
+    }
+
+    /// An LP leaves a stop, after so many instructions, of which so many only waited.
+    pub fn leave(&mut self, lp: usize, instructions: u64, spinning: u64) {
+        if self.to == Event::Back && self.start.is_some() && self.end.is_none() {
+            self.left.insert(lp, (instructions, spinning));
+        }
     }
 
     /// An event happens; `sample` reads the counters if they are wanted.
@@ -149,7 +187,12 @@ impl Measurement {
         } else if self.end.is_none() && *event == self.to {
             self.seen += 1;
             if self.seen == self.to_count {
-                self.end = Some(sample());
+                let mut end = sample();
+                for (lp, (instructions, spinning)) in &self.left {
+                    end.instructions[*lp] = *instructions;
+                    end.spinning[*lp] = *spinning;
+                }
+                self.end = Some(end);
             }
         }
     }
@@ -164,17 +207,19 @@ impl Measurement {
             };
             return format!("measure={state}\n");
         };
-        let per_lp = end.instructions.iter().zip(&start.instructions);
-        let per_lp: Vec<u64> = per_lp
-            .map(|(end, start)| end.saturating_sub(*start))
-            .collect();
+        let measured = end.since(start);
         let mut text = format!(
-            "measure=done ns={} instructions={}",
-            end.t_ns.saturating_sub(start.t_ns),
-            per_lp.iter().sum::<u64>()
+            "measure=done ns={} seam_ns={} instructions={} spinning={}",
+            measured.t_ns,
+            measured.seam_ns,
+            measured.instructions.iter().sum::<u64>(),
+            measured.spinning.iter().sum::<u64>(),
         );
-        for (lp, instructions) in per_lp.iter().enumerate() {
+        for (lp, instructions) in measured.instructions.iter().enumerate() {
             let _ = write!(text, " cpu{lp}={instructions}");
+        }
+        for (lp, spinning) in measured.spinning.iter().enumerate() {
+            let _ = write!(text, " spin{lp}={spinning}");
         }
         text.push('\n');
         text
@@ -208,7 +253,9 @@ mod tests {
     fn a_measurement_lies_between_its_events() {
         let sample = |t_ns: u64| Sample {
             t_ns,
+            seam_ns: t_ns / 2,
             instructions: vec![t_ns * 2, t_ns * 3],
+            spinning: vec![t_ns, 0],
         };
         let mut measurement =
             Measurement::parse("from=TDH.SYS.SHUTDOWN to=mark:back to_count=2").unwrap();
@@ -225,7 +272,31 @@ mod tests {
         measurement.happen(&back, || sample(30));
         assert_eq!(
             measurement.show(),
-            "measure=done ns=10 instructions=50 cpu0=20 cpu1=30\n"
+            "measure=done ns=10 seam_ns=5 instructions=50 spinning=10 cpu0=20 cpu1=30 spin0=10 \
+             spin1=0\n"
+        );
+    }
+
+    #[test]
+    fn what_an_lp_does_after_a_stop_does_not_count() {
+        let sample = |t_ns: u64| Sample {
+            t_ns,
+            seam_ns: 0,
+            instructions: vec![t_ns, t_ns],
+            spinning: vec![0, t_ns],
+        };
+        let mut measurement = Measurement::parse("from=mark:a to=back").unwrap();
+        measurement.leave(1, 5, 5);
+        measurement.happen(&Event::Back, || sample(5));
+        measurement.happen(&Event::Mark("a".to_owned()), || sample(10));
+        measurement.leave(1, 20, 12);
+        measurement.leave(0, 30, 0);
+        measurement.happen(&Event::Back, || sample(31));
+        measurement.leave(0, 40, 0);
+        assert_eq!(
+            measurement.show(),
+            "measure=done ns=21 seam_ns=0 instructions=30 spinning=2 cpu0=20 cpu1=10 spin0=0 \
+             spin1=2\n"
         );
     }
 

@@ -9,7 +9,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::{fs, io};
+use std::{fs, io, mem};
 
 use toml::Value;
 
@@ -17,7 +17,7 @@ use crate::call::{Call, Entropy};
 use crate::config::SimConfig;
 use crate::counters::{Counters, Event, Measurement, Sample};
 use crate::faults::{Action, Fault, Faults};
-use crate::leaf::LeafId;
+use crate::leaf::{Leaf, LeafId, SeamldrLeaf};
 use crate::locks::{LockKey, Locks};
 use crate::mem::Memory;
 use crate::module::td::TdWorld;
@@ -41,6 +41,14 @@ pub trait Host {
 
     /// Guest instructions that this LP has executed so far.
     fn instructions(&self, lp: usize) -> u64;
+
+    /// Those of them that it has spent in loops which only waited.
+    fn spinning(&self, _lp: usize) -> u64 {
+        0
+    }
+
+    /// Asks for [`Sim::back`] as soon as this LP enables interrupts.
+    fn watch(&self, _lp: usize) {}
 }
 
 /// Everything that calls change.
@@ -58,6 +66,13 @@ pub(crate) struct State {
     pub locks: Locks,
     /// The leaf that each LP is inside, if any.
     pub inside: Vec<Option<LeafId>>,
+    /// How long the calls so far have taken, had each taken as long as it should and had nothing
+    /// been between them: calls that were made at the same time count once.
+    seam_ns: u64,
+    /// What that was when an LP's call began.
+    seam_ns_at_begin: Vec<u64>,
+    /// LPs that are stopped for an update: those that have not enabled interrupts since it began.
+    stopped: Vec<bool>,
     /// Faults and latencies.
     pub faults: Faults,
     /// Counters.
@@ -87,6 +102,9 @@ impl State {
             handoff: None,
             locks: Locks::default(),
             inside: vec![None; config.packages.len()],
+            seam_ns: 0,
+            seam_ns_at_begin: vec![0; config.packages.len()],
+            stopped: vec![false; config.packages.len()],
             faults: Faults::default(),
             counters: Counters::default(),
             measurement: None,
@@ -200,6 +218,36 @@ impl Sim {
         );
     }
 
+    /// Sets a mark on behalf of an LP: an event that a measurement can begin or end with.
+    pub fn mark(&self, lp: usize, name: &str, host: &dyn Host) {
+        let t_ns = host.now_ns();
+        self.state().happen(&Event::Mark(name.to_owned()), host);
+        self.trace()
+            .event(t_ns, Some(lp), "mark", name, Some(host.instructions(lp)));
+    }
+
+    /// An LP that [`Host::watch`] was called for enables interrupts.
+    ///
+    /// An update runs with all LPs stopped and interrupts disabled on them, from before the old
+    /// module's shutdown. So the first time that an LP enables them after that is when it goes back
+    /// to what it did before.
+    pub fn back(&self, lp: usize, host: &dyn Host) {
+        let t_ns = host.now_ns();
+        let mut state = self.state();
+        if !mem::take(&mut state.stopped[lp]) {
+            return;
+        }
+        if let Some(measurement) = &mut state.measurement {
+            measurement.leave(lp, host.instructions(lp), host.spinning(lp));
+        }
+        if !state.stopped.contains(&true) {
+            state.happen(&Event::Back, host);
+        }
+        drop(state);
+        self.trace()
+            .event(t_ns, Some(lp), "back", "", Some(host.instructions(lp)));
+    }
+
     /// Runs a control command; see [`crate::control`]. The answer is text, each line ended.
     pub fn control(&self, lp: usize, command: &str, host: &dyn Host) -> Result<String, String> {
         let t_ns = host.now_ns();
@@ -212,15 +260,7 @@ impl Sim {
             if name.is_empty() {
                 return Err("mark: a name is missing".to_owned());
             }
-            let mut state = self.state();
-            state.happen(
-                &Event::Mark(name.to_owned()),
-                self.config.packages.len(),
-                host,
-            );
-            drop(state);
-            self.trace()
-                .event(t_ns, Some(lp), "mark", name, Some(host.instructions(lp)));
+            self.mark(lp, name, host);
             return Ok(String::new());
         }
         if word == "last" {
@@ -264,13 +304,16 @@ impl Sim {
             Running::refused(Outcome::VmFailInvalid)
         };
         let after = state.module_state();
-        if running.wait_ns > 0 {
+        // What the model itself takes is a part of the latency.
+        let taken_ns = host.now_ns().saturating_sub(t_ns);
+        let wait_ns = running.wait_ns.saturating_sub(taken_ns);
+        if wait_ns > 0 {
             drop(state);
-            host.sleep_ns(running.wait_ns);
+            host.sleep_ns(wait_ns);
             state = self.state();
         }
         let failed = running.outcome != Outcome::Completed || Status(regs.rax).is_error();
-        state.end(leaf, lp, &running.held, failed, host);
+        state.end(leaf, lp, &running, failed, host);
         drop(state);
 
         let dur_ns = host.now_ns().saturating_sub(t_ns);
@@ -464,28 +507,47 @@ impl State {
     /// A call of `leaf` begins on this LP, and enters SEAM if nobody is in its way.
     fn begin(&mut self, leaf: LeafId, lp: usize, enters: bool, host: &dyn Host) {
         self.inside[lp] = enters.then_some(leaf);
+        self.seam_ns_at_begin[lp] = self.seam_ns;
         self.counters.begin(leaf, lp, &self.inside);
-        self.happen(&Event::Begin(leaf), self.inside.len(), host);
+        self.stop(leaf, host);
+        self.happen(&Event::Begin(leaf), host);
     }
 
     /// The call of `leaf` on this LP is over.
-    fn end(&mut self, leaf: LeafId, lp: usize, held: &[LockKey], failed: bool, host: &dyn Host) {
-        for key in held {
+    fn end(&mut self, leaf: LeafId, lp: usize, running: &Running, failed: bool, host: &dyn Host) {
+        for key in &running.held {
             self.locks.unlock(*key);
         }
         self.inside[lp] = None;
+        let seam_ns = self.seam_ns_at_begin[lp].saturating_add(running.wait_ns);
+        self.seam_ns = self.seam_ns.max(seam_ns);
         if failed {
             self.counters.fail(leaf);
         }
-        self.happen(&Event::End(leaf), self.inside.len(), host);
+        self.happen(&Event::End(leaf), host);
+    }
+
+    /// Takes note that LPs are stopped, if the call that begins tells so: the first of an update,
+    /// TDH.SYS.SHUTDOWN, or SEAMLDR.INSTALL where one goes on that was interrupted.
+    fn stop(&mut self, leaf: LeafId, host: &dyn Host) {
+        let begins = leaf == Leaf::SysShutdown.into()
+            || leaf == SeamldrLeaf::Install.into() && !self.stopped.contains(&true);
+        if begins {
+            self.stopped.fill(true);
+            (0..self.stopped.len()).for_each(|lp| host.watch(lp));
+        }
     }
 
     /// Lets the measurement see an event.
-    fn happen(&mut self, event: &Event, lps: usize, host: &dyn Host) {
+    fn happen(&mut self, event: &Event, host: &dyn Host) {
+        let lps = 0..self.inside.len();
+        let seam_ns = self.seam_ns;
         if let Some(measurement) = &mut self.measurement {
             measurement.happen(event, || Sample {
                 t_ns: host.now_ns(),
-                instructions: (0..lps).map(|lp| host.instructions(lp)).collect(),
+                seam_ns,
+                instructions: lps.clone().map(|lp| host.instructions(lp)).collect(),
+                spinning: lps.map(|lp| host.spinning(lp)).collect(),
             });
         }
     }

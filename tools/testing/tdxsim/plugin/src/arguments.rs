@@ -2,9 +2,10 @@
 
 //! The plugin's arguments: `-plugin libtdxsim_plugin.so,KEY=VALUE,…`.
 //!
-//! One is the plugin's own: `sockets=N` says over how many packages QEMU spreads the vCPUs, as `-smp`
-//! does. QEMU tells a plugin only how many vCPUs there are. All others are the model's; see
-//! [`tdxsim::config`].
+//! Two are the plugin's own. `sockets=N` says over how many packages QEMU spreads the vCPUs, as `-smp`
+//! does; QEMU tells a plugin only how many vCPUs there are. `watch=NAME@ADDRESS` sets the mark NAME
+//! whenever a vCPU comes to this address of the guest's kernel, a function of its say. All others are
+//! the model's; see [`tdxsim::config`].
 
 use tdxsim::SimConfig;
 
@@ -13,6 +14,8 @@ use tdxsim::SimConfig;
 pub struct Arguments {
     sockets: usize,
     vcpus: usize,
+    /// Names and addresses of places that are watched.
+    places: Vec<(String, u64)>,
     /// `KEY=VALUE`, for the model.
     model: Vec<String>,
 }
@@ -23,12 +26,12 @@ impl Arguments {
         let mut parsed = Arguments {
             sockets: 1,
             vcpus,
+            places: Vec::new(),
             model: Vec::new(),
         };
         for argument in arguments {
-            match argument.strip_prefix("sockets=") {
-                None => parsed.model.push(argument.clone()),
-                Some(value) => {
+            match argument.split_once('=') {
+                Some(("sockets", value)) => {
                     parsed.sockets = value
                         .parse()
                         .ok()
@@ -39,9 +42,28 @@ impl Arguments {
                             )
                         })?;
                 }
+                Some(("watch", value)) => {
+                    let place = place(value).ok_or_else(|| {
+                        format!(
+                            "{argument}: takes NAME@ADDRESS, with an address of the guest's kernel"
+                        )
+                    })?;
+                    parsed.places.push(place);
+                }
+                _ => parsed.model.push(argument.clone()),
             }
         }
         Ok(parsed)
+    }
+
+    /// The number of the watched place at this address.
+    pub fn place(&self, address: u64) -> Option<usize> {
+        self.places.iter().position(|(_, place)| *place == address)
+    }
+
+    /// The name of the watched place with this number.
+    pub fn place_name(&self, number: usize) -> Option<&str> {
+        self.places.get(number).map(|(name, _)| name.as_str())
     }
 
     /// The package of every vCPU: QEMU numbers vCPUs package by package.
@@ -57,6 +79,14 @@ impl Arguments {
         arguments.extend_from_slice(&self.model);
         SimConfig::from_args(self.packages(), &arguments)
     }
+}
+
+/// Reads `NAME@ADDRESS`.
+fn place(text: &str) -> Option<(String, u64)> {
+    let (name, address) = text.split_once('@')?;
+    let digits = address.strip_prefix("0x").unwrap_or(address);
+    let address = u64::from_str_radix(digits, 16).ok()?;
+    (!name.is_empty() && address >> 63 != 0).then(|| (name.to_owned(), address))
 }
 
 #[cfg(test)]
@@ -103,6 +133,31 @@ mod tests {
         assert_eq!(config.platform.tdx_keyids, 4);
         let error = parse(&["nonsense=4"], 1).unwrap().config(GIB).unwrap_err();
         assert!(error.starts_with("nonsense: "), "{error}");
+    }
+
+    #[test]
+    fn places_have_a_name_and_an_address() {
+        let arguments = [
+            "watch=sha384@0xffffffff81000010",
+            "watch=stop@ffffffff81000020",
+        ];
+        let parsed = parse(&arguments, 1).unwrap();
+        assert_eq!(parsed.place(0xffff_ffff_8100_0020), Some(1));
+        assert_eq!(parsed.place(0xffff_ffff_8100_0021), None);
+        assert_eq!(parsed.place_name(0), Some("sha384"));
+        assert_eq!(parsed.place_name(2), None);
+        for value in [
+            "",
+            "a",
+            "@ffffffff81000000",
+            "a@",
+            "a@1000",
+            "a@x",
+            "a@1ffffffff81000000",
+        ] {
+            let error = parse(&[&format!("watch={value}")], 1).unwrap_err();
+            assert!(error.contains("takes NAME@ADDRESS"), "{error}");
+        }
     }
 
     #[test]

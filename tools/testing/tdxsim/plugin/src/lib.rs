@@ -21,4 +21,5 @@ mod operands;
 #[allow(unsafe_code)]
 mod qemu;
 mod ram;
+mod spin;
 mod vmx;

@@ -4,7 +4,6 @@
 
 use std::mem;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tdxsim::leaf::SEAMLDR_BIT;
@@ -86,11 +85,19 @@ impl Host for Clock {
     }
 
     fn sleep_ns(&self, ns: u64) {
-        thread::sleep(Duration::from_nanos(ns));
+        qemu::sleep(Duration::from_nanos(ns));
     }
 
     fn instructions(&self, lp: usize) -> u64 {
         qemu::instructions(lp)
+    }
+
+    fn spinning(&self, lp: usize) -> u64 {
+        qemu::spinning(lp)
+    }
+
+    fn watch(&self, lp: usize) {
+        qemu::watch(lp);
     }
 }
 
@@ -343,6 +350,22 @@ impl Machine {
 impl Plugin for Machine {
     fn wants(&self, bytes: &[u8]) -> bool {
         decode::concerns(bytes)
+    }
+
+    fn place(&self, address: u64) -> Option<usize> {
+        self.arguments.place(address)
+    }
+
+    fn passed(&self, vcpu: usize, place: usize) {
+        if let (Some(sim), Some(name)) = (self.sim.get(), self.arguments.place_name(place)) {
+            sim.mark(vcpu, name, &self.clock);
+        }
+    }
+
+    fn interrupts_enabled(&self, vcpu: usize) {
+        if let Some(sim) = self.sim.get() {
+            sim.back(vcpu, &self.clock);
+        }
     }
 
     fn reset(&self, cpu: &Cpu) {

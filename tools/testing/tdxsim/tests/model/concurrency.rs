@@ -111,11 +111,17 @@ fn lp_init_runs_on_many_lps_at_once() {
     machine.ok(0, INIT, &[]);
     machine.control("latency TDH.SYS.LP.INIT 1ms");
     machine.control("counters reset");
+    machine.control("measure from=mark:begin to=mark:end");
+    machine.control("mark begin");
     while_inside(
         &machine,
         &[(0, LP_INIT, 0), (1, LP_INIT, 0), (2, LP_INIT, 0)],
         || {},
     );
+    machine.control("mark end");
+    // Once the latency of the three.
+    let events = machine.control("events");
+    assert!(events.contains(" seam_ns=1000000 "), "{events}");
     assert!(machine
         .control("counters")
         .contains("leaf=TDH.SYS.LP.INIT calls=3 failed=0 max_inside=3"));

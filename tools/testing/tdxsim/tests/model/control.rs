@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use tdxsim::{Outcome, Sim, SimConfig};
+use tdxsim::{Host, Outcome, Sim, SimConfig};
 
 use crate::image::{signer, Image, PARAMS};
 use crate::machine::*;
@@ -259,13 +259,61 @@ fn instructions_are_counted_between_events() {
     // The test's clock lets LP n execute n+1 instructions a nanosecond.
     assert_eq!(
         machine.control("events"),
-        "measure=done ns=210 instructions=630 cpu0=210 cpu1=420\n"
+        "measure=done ns=210 seam_ns=210 instructions=630 spinning=105 cpu0=210 cpu1=420 \
+         spin0=0 spin1=105\n"
     );
     machine.control("measure from=mark:a to=mark:b");
     machine.control("mark a");
     machine.ok(0, RD, &[0, FEATURES0]);
     machine.control("mark b");
     assert!(machine.control("events").starts_with("measure=done ns=0 "));
+}
+
+#[test]
+fn a_measurement_ends_when_the_last_lp_leaves_a_stop() {
+    let machine = Machine::new(&["latency.TDH.SYS.SHUTDOWN=10ns", &signer()]);
+    machine.make_ready();
+    let lines = Lines::default();
+    machine.sim.set_trace(Box::new(lines.clone()));
+    let watched = || {
+        machine
+            .clock
+            .watched
+            .swap(0, std::sync::atomic::Ordering::Relaxed)
+    };
+    let backs = || {
+        let written = lines.take();
+        written
+            .iter()
+            .filter(|line| line["event"] == "back")
+            .count()
+    };
+    let begin = machine.clock.now_ns();
+
+    // Nobody is stopped.
+    machine.sim.back(0, &machine.clock);
+    assert_eq!((watched(), backs()), (0, 0));
+    machine.control("measure from=TDH.SYS.SHUTDOWN to=back");
+    machine.ok(0, SHUTDOWN, &[1]);
+    assert_eq!(watched(), 0b11);
+    // INSTALL belongs to the same stop.
+    machine.raw(0, SEAMLDR_INSTALL, &[]);
+    assert_eq!(watched(), 0);
+    machine.sim.back(1, &machine.clock);
+    machine.sim.back(1, &machine.clock);
+    assert_eq!(machine.control("events"), "measure=running\n");
+    machine.clock.sleep_ns(10);
+    machine.sim.back(0, &machine.clock);
+    assert_eq!(machine.clock.now_ns() - begin, 20);
+    assert_eq!(
+        machine.control("events"),
+        "measure=done ns=20 seam_ns=10 instructions=40 spinning=5 cpu0=20 cpu1=20 spin0=0 \
+         spin1=5\n"
+    );
+    assert_eq!(backs(), 2);
+    // An update that was interrupted goes on with it.
+    machine.raw(1, SEAMLDR_INSTALL, &[]);
+    assert_eq!(watched(), 0b11);
 }
 
 #[test]

@@ -97,6 +97,8 @@ impl Memory for Ram {
 #[derive(Default)]
 pub struct Clock {
     pub now: AtomicU64,
+    /// LPs that the model wants to know more about, a bit each.
+    pub watched: AtomicU64,
 }
 
 impl Host for Clock {
@@ -110,6 +112,14 @@ impl Host for Clock {
 
     fn instructions(&self, lp: usize) -> u64 {
         self.now_ns() * (lp as u64 + 1)
+    }
+
+    fn spinning(&self, lp: usize) -> u64 {
+        self.now_ns() / 2 * lp as u64
+    }
+
+    fn watch(&self, lp: usize) {
+        self.watched.fetch_or(1 << lp, Ordering::Relaxed);
     }
 }
 

@@ -15,6 +15,8 @@ use std::mem;
 /// The version of the plugin API that is declared here.
 pub const VERSION: c_int = 7;
 
+/// A callback does without registers.
+pub const CB_NO_REGS: c_int = 0;
 /// A callback may read and write registers.
 pub const CB_RW_REGS: c_int = 2;
 /// A callback may also go on at another address.

@@ -4,10 +4,11 @@
 
 use std::ffi::{c_uint, c_void, CStr};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::{ptr, slice};
 
 use super::cpu::{Cpu, Reg};
-use super::layer::{layer, started, Handles, Pending};
+use super::layer::{instructions, layer, sleep, started, Handles, Layer, Pending};
 use super::{api, fatal, Frame, Next, Resume};
 
 /// The linear address of the first instruction after a reset.
@@ -24,6 +25,10 @@ const RFLAGS_FIXED: u64 = 1 << 1;
 
 /// IRETQ.
 const IRETQ: [u8; 2] = [0x48, 0xCF];
+
+/// PAUSE and STI.
+const PAUSE: [u8; 2] = [0xF3, 0x90];
+const STI: [u8; 1] = [0xFB];
 
 /// A vCPU was made: its registers are looked up.
 pub extern "C" fn vcpu_init(index: c_uint, _: *mut c_void) {
@@ -112,8 +117,8 @@ pub extern "C" fn translated(tb: *mut api::Tb, _: *mut c_void) {
             }
         }
         // Kernels are in the upper half of the address space.
-        if bytes == IRETQ && address >> 63 != 0 {
-            layer.iretq.store(address, Ordering::Relaxed);
+        if address >> 63 != 0 {
+            notice(layer, insn, bytes, address);
         }
         may_be_due = layer.plugin.wants(bytes);
         if may_be_due {
@@ -128,6 +133,68 @@ pub extern "C" fn translated(tb: *mut api::Tb, _: *mut c_void) {
             }
         }
     }
+}
+
+/// Attaches callbacks to instructions of a kernel that only tell something.
+fn notice(layer: &Layer, insn: *mut api::Insn, bytes: &[u8], address: u64) {
+    let api = &layer.api;
+    if bytes == IRETQ {
+        layer.iretq.store(address, Ordering::Relaxed);
+    } else if bytes == STI {
+        // SAFETY: `insn` is an instruction of the block that is being translated.
+        unsafe {
+            (api.register_vcpu_insn_exec_cond_cb)(
+                insn,
+                sti,
+                api::CB_NO_REGS,
+                api::COND_NE,
+                layer.watched,
+                0,
+                ptr::null_mut(),
+            );
+        }
+    } else if bytes == PAUSE {
+        let place = ptr::without_provenance_mut(address as usize);
+        // SAFETY: as above; what is given back to the callback is a number.
+        unsafe { (api.register_vcpu_insn_exec_cb)(insn, pause, api::CB_NO_REGS, place) };
+    }
+    if let Some(place) = layer.plugin.place(address) {
+        let place = ptr::without_provenance_mut(place);
+        // SAFETY: as above.
+        unsafe { (api.register_vcpu_insn_exec_cb)(insn, passed, api::CB_NO_REGS, place) };
+    }
+}
+
+/// A vCPU that is watched is about to execute STI.
+extern "C" fn sti(index: c_uint, _: *mut c_void) {
+    let layer = layer();
+    // SAFETY: the entry is a scoreboard's, and the vCPU runs.
+    unsafe { (layer.api.u64_set)(layer.watched, index, 0) };
+    layer.plugin.interrupts_enabled(index as usize);
+}
+
+/// So often a vCPU looks whether what it waits for has come, and then sleeps for so long.
+const LOOKS: u64 = 64;
+const NAP: Duration = Duration::from_micros(20);
+
+/// A vCPU executes PAUSE. One that only waits gives way to others, which may be what it waits for:
+/// with more vCPUs than the host has cores, it would take their time otherwise. It has to sleep for
+/// that: to yield again and again makes Linux put a thread off for seconds.
+extern "C" fn pause(index: c_uint, address: *mut c_void) {
+    let Some(vcpu) = layer().vcpus.get(index as usize) else {
+        return;
+    };
+    let waits = vcpu
+        .spin
+        .pause(address.addr() as u64, instructions(index as usize));
+    if waits % LOOKS == LOOKS - 1 {
+        sleep(NAP);
+    }
+}
+
+/// A vCPU comes to a place that is watched.
+extern "C" fn passed(index: c_uint, place: *mut c_void) {
+    layer().plugin.passed(index as usize, place.addr());
 }
 
 /// A vCPU is at the reset vector.
@@ -226,6 +293,7 @@ fn emulate(cpu: &Cpu, address: u64) -> Option<u64> {
         return None;
     }
     cpu.set_pending(Pending::Nothing);
+    cpu.vcpu().spin.work();
     let (rip, rflags) = match cpu.layer.plugin.emulate(cpu, &frame) {
         Resume::Undefined => return None,
         Resume::At { rip, rflags } => (rip, rflags),

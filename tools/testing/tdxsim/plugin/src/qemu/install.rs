@@ -79,6 +79,7 @@ fn try_install(id: u64, info: &api::Info, arguments: &[String]) -> Result<(), St
     let made = Layer {
         instructions: scoreboard(),
         due: scoreboard(),
+        watched: scoreboard(),
         iretq: AtomicU64::new(0),
         plugin: Box::new(plugin),
         vcpus: (0..described.max_vcpus).map(|_| Vcpu::default()).collect(),

@@ -2,13 +2,16 @@
 
 //! What is kept between callbacks.
 
-use std::ffi::c_uint;
+use std::ffi::{c_uint, c_ulong};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use super::api::{self, Api};
 use super::cpu::Reg;
 use super::{fatal, Plugin};
+use crate::spin::Spin;
 
 /// What this layer keeps.
 pub struct Layer {
@@ -20,6 +23,8 @@ pub struct Layer {
     pub instructions: api::ScoreboardU64,
     /// Not zero: [`Pending`] work is to be done before the next instruction that can tell.
     pub due: api::ScoreboardU64,
+    /// Not zero: [`Plugin::interrupts_enabled`] is to be called before the next STI.
+    pub watched: api::ScoreboardU64,
     /// Where a kernel has an IRETQ; 0 until one was seen.
     pub iretq: AtomicU64,
     /// By number.
@@ -51,6 +56,8 @@ pub struct Vcpu {
     pending: Mutex<Pending>,
     /// The address of an instruction that must raise #GP when it is tried again; else 0.
     pub interrupted: AtomicU64,
+    /// Loops that only wait.
+    pub spin: Spin,
 }
 
 /// What is to be done before a vCPU's next instruction.
@@ -109,6 +116,31 @@ pub fn instructions(vcpu: usize) -> u64 {
         },
         _ => 0,
     }
+}
+
+/// How many of them were spent in loops that only waited.
+pub fn spinning(vcpu: usize) -> u64 {
+    let vcpu = layer().vcpus.get(vcpu);
+    vcpu.map_or(0, |vcpu| vcpu.spin.total())
+}
+
+/// Asks for [`Plugin::interrupts_enabled`] when this vCPU enables interrupts the next time.
+pub fn watch(vcpu: usize) {
+    let layer = layer();
+    match c_uint::try_from(vcpu) {
+        // SAFETY: the entry is a scoreboard's, and the vCPU exists.
+        Ok(index) if index < started(layer) => unsafe {
+            (layer.api.u64_set)(layer.watched, index, 1);
+        },
+        _ => {}
+    }
+}
+
+/// Lets the calling thread sleep, and wake up as late as Linux must but no later.
+pub fn sleep(time: Duration) {
+    // SAFETY: this changes by how much the thread's timers may be late, and no memory.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as c_ulong) };
+    thread::sleep(time);
 }
 
 /// How many vCPUs exist so far.

@@ -35,7 +35,7 @@ mod layer;
 use std::process;
 
 pub use cpu::{Cpu, Reg};
-pub use layer::instructions;
+pub use layer::{instructions, sleep, spinning, watch};
 
 /// What QEMU says about itself and the machine.
 pub struct Info {
@@ -49,11 +49,15 @@ pub struct Info {
     pub max_vcpus: usize,
 }
 
-/// What a plugin does at QEMU's calls. All methods but the first can run on several threads at once.
+/// What a plugin does at QEMU's calls. All methods but the first two can run on several threads at once.
 pub trait Plugin: Send + Sync + 'static {
     /// Whether [`Plugin::before`] is to be called for the instruction with these leading bytes. An
     /// instruction that is illegal to QEMU may be cut short behind its opcode.
     fn wants(&self, bytes: &[u8]) -> bool;
+
+    /// The number of the watched place at this address, if it is one. [`Plugin::passed`] is to be
+    /// called when a vCPU comes there.
+    fn place(&self, address: u64) -> Option<usize>;
 
     /// The machine was reset: its first vCPU is about to run its first instruction, no other runs.
     fn reset(&self, cpu: &Cpu);
@@ -63,6 +67,12 @@ pub trait Plugin: Send + Sync + 'static {
 
     /// The instruction that [`Next::RunThenAfter`] let run has run; nothing else has since.
     fn after(&self, cpu: &Cpu);
+
+    /// A vCPU comes to a watched place.
+    fn passed(&self, vcpu: usize, place: usize);
+
+    /// A vCPU that [`watch`] was called for is about to enable interrupts.
+    fn interrupts_enabled(&self, vcpu: usize);
 
     /// The instruction that [`Next::Emulate`] is about. Registers are the instruction's but for those in
     /// the frame.
