@@ -296,7 +296,7 @@ impl Update {
         let hv = host.running_hv.unwrap_or_default();
         let lockstep = Lockstep::new(
             Running {
-                params,
+                install: seamcall::Install::new(params),
                 hv,
                 features: setup.configured,
                 old: self.from.unwrap_or_default(),
@@ -391,7 +391,7 @@ impl Backoff {
 
 /// The firmware as it is on a TDX host.
 struct Running<'a> {
-    params: &'a SeamldrParams,
+    install: seamcall::Install<'a>,
     /// Handoff version of the module that is shut down.
     hv: u16,
     /// What the TDX module is configured with.
@@ -411,7 +411,7 @@ impl Firmware for Running<'_> {
     }
 
     fn install(&self) -> Result<(), InstallFailure> {
-        seamcall::seamldr_install(self.params)
+        self.install.make()
     }
 
     fn is_installed(&self) -> Option<bool> {

@@ -4,6 +4,8 @@
 //!
 //! C header: [`arch/x86/include/asm/tdx_host.h`](srctree/arch/x86/include/asm/tdx_host.h)
 
+use core::marker::PhantomData;
+
 use kernel::{
     bindings,
     error::{
@@ -154,19 +156,35 @@ pub(crate) fn seamldr_info() -> Result<bindings::seamldr_info> {
     Ok(unsafe { *info.get() })
 }
 
-/// SEAMLDR.INSTALL
-pub(crate) fn seamldr_install(
-    params: &phys::SeamldrParams,
-) -> core::result::Result<(), InstallFailure> {
-    let call = Call::seamldr_install(phys::of_object(params));
-    match invoke(bindings::tdx_host_seamldr_call, call) {
-        (_, Status::SUCCESS) => Ok(()),
-        (regs, status) => Err(InstallFailure {
-            failure: Failure {
-                leaf: call.leaf,
-                status,
-            },
-            recoverable: regs.rdx == 0,
-        }),
+/// SEAMLDR.INSTALL, ready to be made.
+///
+/// Every CPU makes it while all are stopped. Looking up where the parameters are takes longer than
+/// anything else that a CPU then does for it, so it is done before.
+pub(crate) struct Install<'a> {
+    call: Call,
+    _params: PhantomData<&'a phys::SeamldrParams>,
+}
+
+impl<'a> Install<'a> {
+    /// The call with these parameters.
+    pub(crate) fn new(params: &'a phys::SeamldrParams) -> Self {
+        Self {
+            call: Call::seamldr_install(phys::of_object(params)),
+            _params: PhantomData,
+        }
+    }
+
+    /// Makes the call.
+    pub(crate) fn make(&self) -> core::result::Result<(), InstallFailure> {
+        match invoke(bindings::tdx_host_seamldr_call, self.call) {
+            (_, Status::SUCCESS) => Ok(()),
+            (regs, status) => Err(InstallFailure {
+                failure: Failure {
+                    leaf: self.call.leaf,
+                    status,
+                },
+                recoverable: regs.rdx == 0,
+            }),
+        }
     }
 }
