@@ -5,9 +5,12 @@
 //!
 //! ```text
 //! Shutdown -> Install -> SysInit -> LpInit -> Update -> Done
-//!  lead CPU   each in    lead CPU   all at    lead CPU
-//!             its turn              once
+//!  lead CPU   each in    the last   all at    the last
+//!             its turn   of them    once      of them
 //! ```
+//!
+//! What one CPU does for all is done by the one that has completed the step before: it knows first
+//! that it can be done.
 //!
 //! A failure on any CPU ends the update on all of them. What is left then depends on the step:
 //!
@@ -133,7 +136,7 @@ pub(crate) struct Abort {
 pub(crate) struct Cpu {
     /// The CPU's number.
     id: u32,
-    /// Whether it does the steps that one CPU does for all.
+    /// Whether it shuts the old module down.
     lead: bool,
     /// The step that the rest of the fields are about.
     step: Step,
@@ -234,9 +237,7 @@ impl<F: Firmware> Lockstep<F> {
         match step {
             Step::Shutdown if cpu.lead => self.shutdown(cpu),
             Step::Install | Step::InstallAgain => self.install(cpu),
-            Step::SysInit if cpu.lead => self.sys_init(cpu),
             Step::LpInit => self.lp_init(cpu),
-            Step::Update if cpu.lead => self.update(cpu),
             Step::Done | Step::Failed => return true,
             Step::Shutdown | Step::SysInit | Step::Update => (),
         }
@@ -287,7 +288,8 @@ impl<F: Firmware> Lockstep<F> {
     /// Has `cpu` call SEAMLDR.INSTALL when it is its turn.
     ///
     /// P-SEAMLDR serves one CPU at a time, so the CPUs take turns rather than fight. Only the call
-    /// that completes the round checks and installs anything; the others register their CPU.
+    /// that completes the round checks and installs anything; the others register their CPU. The
+    /// CPU that made it initializes the new module.
     fn install(&self, cpu: &mut Cpu) {
         let turns = match cpu.step {
             Step::Install => &self.turns,
@@ -311,7 +313,8 @@ impl<F: Firmware> Lockstep<F> {
 
         match self.install_once() {
             Ok(()) if completes(unsure && self.firmware.is_installed() == Some(true)) => {
-                self.next(Step::SysInit);
+                cpu.step = Step::SysInit;
+                self.sys_init(cpu);
             }
             Ok(()) if last => self.fail(cpu, None, Remains::HandoffData),
             Ok(()) => turns.current.store(behind, Release),
@@ -364,7 +367,8 @@ impl<F: Firmware> Lockstep<F> {
         match self.retry(|| self.firmware.lp_init()) {
             Ok(()) => {
                 if self.acks.fetch_add(1, Full).wrapping_add(1) == self.cpus {
-                    self.next(Step::Update);
+                    cpu.step = Step::Update;
+                    self.update(cpu);
                 }
             }
             Err(failure) => self.fail(cpu, Some(failure), Remains::Nothing),

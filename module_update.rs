@@ -305,22 +305,24 @@ impl Update {
             smp::present().weight(),
             setup.state == State::Interrupted,
         );
-        let blackout_ns = Atomic::new(0i64);
+        // The clock is read outside of the stop where possible: before, and after.
+        let asked = Instant::<Monotonic>::now();
+        let waited_ns = Atomic::new(0i64);
 
         self.attempts = self.attempts.saturating_add(1);
         stop_machine(&|id: CpuId| {
             let lead = smp::cpus(smp::online()).next() == Some(id);
             let mut cpu = Cpu::new(id.into(), lead);
-            let began = Instant::<Monotonic>::now();
+            if lead {
+                waited_ns.store(asked.elapsed().as_nanos(), Relaxed);
+            }
 
             while !lockstep.poll(&mut cpu) {
                 cpu_relax();
             }
-            if lead {
-                blackout_ns.store(began.elapsed().as_nanos(), Relaxed);
-            }
         })?;
-        self.blackout_ns = blackout_ns.load(Relaxed);
+        let elapsed_ns = asked.elapsed().as_nanos();
+        self.blackout_ns = elapsed_ns.saturating_sub(waited_ns.load(Relaxed));
 
         if let Some(abort) = lockstep.abort() {
             if setup.state == State::Ready {

@@ -119,6 +119,10 @@ pub(crate) struct State {
     pub(crate) module: Module,
     /// Updates that P-SEAMLDR has recorded.
     installed: bool,
+    /// The CPU whose SEAMLDR.INSTALL installed the new module.
+    pub(crate) installed_by: Option<u32>,
+    /// The CPU that has made TDH.SYS.INIT.
+    pub(crate) initialized_by: Option<u32>,
     /// CPUs that have called SEAMLDR.INSTALL in the round that is open.
     round: u64,
     /// CPUs that have made TDH.SYS.LP.INIT.
@@ -166,6 +170,8 @@ impl Mock {
                 Module::Old
             },
             installed: false,
+            installed_by: None,
+            initialized_by: None,
             round: scenario.open_round,
             initialized: 0,
             faults_left: scenario.fault.map_or(0, |fault| fault.times),
@@ -285,6 +291,7 @@ impl Firmware for &Mock {
             if completes {
                 state.round = 0;
                 state.installed = true;
+                state.installed_by = Some(state.cpu);
                 state.module = Module::Installed;
             }
             return Ok(());
@@ -317,7 +324,10 @@ impl Firmware for &Mock {
                 Module::Initialized | Module::New => Err(SYS_INIT_NOT_PENDING),
                 Module::Old | Module::ShutDown | Module::Wiped => Err(VMFAILINVALID),
             },
-            |state| state.module = Module::Initialized,
+            |state| {
+                state.module = Module::Initialized;
+                state.initialized_by = Some(state.cpu);
+            },
         )
     }
 

@@ -72,6 +72,14 @@ fn update(scenario: Scenario, lead: u32, order: Order) -> Result<Report> {
         "{remains:?} remains, but {module:?}: {scenario:?}, {order:?}, lead {lead}\n"
     );
 
+    let by_the_same = state.initialized_by.is_none() || state.initialized_by == state.installed_by;
+    check!(
+        by_the_same,
+        "initialized by {:?}, installed by {:?}: {scenario:?}, {order:?}, lead {lead}\n",
+        state.initialized_by,
+        state.installed_by
+    );
+
     let was_told = match remains {
         Some(Remains::OldModule) => gone.is_none(),
         None | Some(Remains::HandoffData) => gone == Some(true),
