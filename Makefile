@@ -11,7 +11,7 @@ source = $(firstword $(realpath $(KDIR)/source) $(KDIR))
 
 TIME ?= 600
 
-.PHONY: modules demo check lint fuzz vm kernel driver root clean distclean help
+.PHONY: modules demo check pictures lint fuzz vm kernel driver root clean distclean help
 
 modules:
 	$(if $(wildcard $(KDIR)/Makefile),,\
@@ -22,7 +22,7 @@ modules:
 		$(error the kernel at $(KDIR) was built without CONFIG_RUST=y))
 	@$(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(MO)) modules
 
-demo check:
+demo check pictures:
 	@$(vm)/$@
 
 lint:
@@ -52,6 +52,7 @@ help:
 	@echo 'make check        run the tests (FULL=1: all of them)'
 	@echo 'make lint         run only the checkers of style and documentation'
 	@echo 'make fuzz         fuzz the image parser and the preflight for TIME seconds ($(TIME))'
+	@echo 'make pictures     draw the timelines in the documentation anew'
 	@echo 'make vm           a shell in a simulated TDX host; leaving it switches it off'
 	@echo 'make driver       build tdx-host.ko for the kernel of the simulated host'
 	@echo 'make kernel       build the kernel of the simulated host'
