@@ -33,7 +33,7 @@ impl Leaf {
 
     /// The same leaf in another version.
     pub(crate) const fn version(self, version: u8) -> Self {
-        Self(self.0 | (version as u64) << VERSION_SHIFT)
+        Self(self.0 | ((version as u64) << VERSION_SHIFT))
     }
 
     /// The leaf in RAX.
