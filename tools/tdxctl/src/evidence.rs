@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Image files, and what cryptography says of them.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{bail, Context, Result};
+use rsa::{BigUint, Pkcs1v15Sign, RsaPublicKey};
+use sha2::{Digest, Sha384};
+
+use crate::image::{Image, MAX_SIZE};
+use crate::preflight::Evidence;
+use crate::sigstruct::{Signer, Sigstruct};
+
+/// The exponent of the key that signs a TDX module.
+const EXPONENT: u32 = 0x1_0001;
+
+/// Reads the file at `path`, which is meant to be an image.
+///
+/// What is longer than any image is not read to its end.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let named = || path.display().to_string();
+    let file = File::open(path).with_context(named)?;
+    if file.metadata().with_context(named)?.is_dir() {
+        bail!("{} is a folder, not a TDX module image", named());
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_SIZE as u64 + 1)
+        .read_to_end(&mut bytes)
+        .with_context(named)?;
+    if bytes.is_empty() {
+        bail!("{} is empty", named());
+    }
+    Ok(bytes)
+}
+
+/// Takes `bytes` apart, which were read from `path`.
+pub fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Image<'a>> {
+    Image::parse(bytes)
+        .map_err(|error| anyhow::anyhow!("{} is not a TDX module image: {error}", path.display()))
+}
+
+/// Lets cryptography look at an image, as `inspect.rs` does in the driver.
+pub fn of(image: &Image<'_>) -> Evidence {
+    let sigstruct = Sigstruct::new(image.sigstruct());
+    let mut signed = Sha384::new();
+    for part in sigstruct.signed() {
+        signed.update(part);
+    }
+    let mut signature = *sigstruct.signature();
+    signature.reverse();
+    let modulus = BigUint::from_bytes_le(sigstruct.modulus());
+    let signature_valid = RsaPublicKey::new(modulus, EXPONENT.into()).is_ok_and(|key| {
+        key.verify(
+            Pkcs1v15Sign::new::<Sha384>(),
+            &signed.finalize(),
+            &signature,
+        )
+        .is_ok()
+    });
+
+    Evidence {
+        module_hash: Sha384::digest(image.module()).into(),
+        signer: Signer(Sha384::digest(sigstruct.modulus()).into()),
+        signature_valid,
+    }
+}
