@@ -6,12 +6,21 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 KERNEL ?= patched
 vm := tools/testing/vm
 
+# Where tdxctl is built and where it goes. Without a cargo on this machine it is
+# the build root's, which links statically so that the program runs here too.
+TOOLS ?= $(CURDIR)/tools/target
+PREFIX ?= /usr/local
+CARGO ?= $(if $(shell command -v cargo),cargo,$(static_cargo))
+static_cargo = $(vm)/in-root env RUSTFLAGS='-C target-feature=+crt-static' cargo
+triple := x86_64-unknown-linux-gnu
+tdxctl = $(TOOLS)/$(triple)/release/tdxctl
+
 # In a kernel built with O=, source is a link to where it was built from.
 source = $(firstword $(realpath $(KDIR)/source) $(KDIR))
 
 TIME ?= 600
 
-.PHONY: modules demo check pictures lint fuzz vm kernel driver root clean distclean help
+.PHONY: modules tools install-tools demo check pictures lint fuzz vm kernel driver root clean distclean help
 
 modules:
 	$(if $(wildcard $(KDIR)/Makefile),,\
@@ -21,6 +30,23 @@ modules:
 	$(if $(wildcard $(KDIR)/include/config/RUST),,\
 		$(error the kernel at $(KDIR) was built without CONFIG_RUST=y))
 	@$(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(MO)) modules
+
+tools:
+	@$(CARGO) build --manifest-path tools/Cargo.toml --locked --release --quiet \
+		--package tdxctl --target $(triple) --target-dir $(TOOLS)
+	@echo $(tdxctl)
+
+install-tools:
+	$(if $(wildcard $(tdxctl)),,$(error there is no tdxctl to install: run "make tools" first))
+	install -D -m 755 $(tdxctl) $(DESTDIR)$(PREFIX)/sbin/tdxctl
+	@install -d $(DESTDIR)$(PREFIX)/share/man/man8 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	$(tdxctl) generate man >$(DESTDIR)$(PREFIX)/share/man/man8/tdxctl.8
+	$(tdxctl) generate completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/tdxctl
+	$(tdxctl) generate completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_tdxctl
+	$(tdxctl) generate completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/tdxctl.fish
 
 demo check pictures:
 	@$(vm)/$@
@@ -48,6 +74,8 @@ clean distclean:
 
 help:
 	@echo 'make              build tdx-host.ko for the kernel at KDIR, and nothing else'
+	@echo 'make tools        build tdxctl, which looks at a TDX host and updates its TDX module'
+	@echo 'make install-tools  install it, its man page and completions for shells under PREFIX'
 	@echo 'make demo         boot a simulated TDX host and show what the driver does'
 	@echo 'make check        run the tests (FULL=1: all of them)'
 	@echo 'make lint         run only the checkers of style and documentation'
@@ -62,6 +90,9 @@ help:
 	@echo
 	@echo 'KDIR=FOLDER            a kernel tree with patches/series, built with CONFIG_RUST=y'
 	@echo '                       ($(KDIR))'
+	@echo 'PREFIX=FOLDER          install-tools ($(PREFIX)); DESTDIR is put before it'
+	@echo 'CARGO=COMMAND          tools: another cargo than that of this machine, or, if it has'
+	@echo '                       none, of the build root'
 	@echo 'KERNEL=debug           check, vm, kernel, driver: KASAN, lockdep, kmemleak'
 	@echo 'FULL=1                 check: also what takes long, the fault matrix say'
 	@echo 'TESTS="PATTERN..."     check: only these, as in TESTS="kunit selftests/load*"'
