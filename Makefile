@@ -20,7 +20,7 @@ source = $(firstword $(realpath $(KDIR)/source) $(KDIR))
 
 TIME ?= 600
 
-.PHONY: modules tools install-tools demo check pictures lint fuzz vm kernel driver root clean distclean help
+.PHONY: modules tools install-tools demo check bench pictures lint fuzz vm kernel driver root clean distclean help
 
 modules:
 	$(if $(wildcard $(KDIR)/Makefile),,\
@@ -48,7 +48,7 @@ install-tools:
 	$(tdxctl) generate completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_tdxctl
 	$(tdxctl) generate completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/tdxctl.fish
 
-demo check pictures:
+demo check bench pictures:
 	@$(vm)/$@
 
 lint:
@@ -80,6 +80,7 @@ help:
 	@echo 'make check        run the tests (FULL=1: all of them)'
 	@echo 'make lint         run only the checkers of style and documentation'
 	@echo 'make fuzz         fuzz the image parser and the preflight for TIME seconds ($(TIME))'
+	@echo 'make bench        measure the driver and the C driver (bench.json)'
 	@echo 'make pictures     draw the timelines in the documentation anew'
 	@echo 'make vm           a shell in a simulated TDX host; leaving it switches it off'
 	@echo 'make driver       build tdx-host.ko for the kernel of the simulated host'
