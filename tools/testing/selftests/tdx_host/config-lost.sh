@@ -13,12 +13,12 @@
 # vm: slow --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=0,status=0xC000050700000000 --sockets 2
 # vm: slow --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=0,vmfailinvalid --sockets 2
 # vm: slow --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=1,gp --sockets 2
-# vm: slow --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=1,ud --sockets 2 --cpus 8
+# vm: slow --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=4,ud --sockets 2 --cpus 8
 # vm: slow --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=1,status=0x8000020000000001,count=all
 # vm: slow --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=1,vmfailinvalid
 # vm: slow --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=512,gp
 # vm: slow --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=512,status=0xC000010000000001
-# vm: slow --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=5000,ud --mem 8G --numa 2 --cpus 8
+# vm: slow --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=2000,ud --mem 8G --numa 2 --cpus 8
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
