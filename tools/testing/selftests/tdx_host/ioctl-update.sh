@@ -5,7 +5,7 @@
 # meet each other, or whose caller is killed. Needs the simulator.
 #
 # vm: --sim profile=connect
-# vm: --cpus 4 --sockets 2 --sim profile=tdx-1.5.25
+# vm: slow --cpus 4 --sockets 2 --sim profile=tdx-1.5.25
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib.sh"

@@ -6,8 +6,8 @@
 #
 # vm: --sim tdx_keyids=0 --append TDXCTL_FINDS=keyids
 # vm: --sim module_loaded=off --append TDXCTL_FINDS=tdx-module
-# vm: --sim profile=no-preserving --append TDXCTL_FINDS=updates
-# vm: --sim platform=seamret-erratum --append TDXCTL_FINDS=nothing
+# vm: slow --sim profile=no-preserving --append TDXCTL_FINDS=updates
+# vm: slow --sim platform=seamret-erratum --append TDXCTL_FINDS=nothing
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
