@@ -4,11 +4,10 @@
 
 use std::ffi::{c_uint, c_void, CStr};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use std::{ptr, slice};
 
 use super::cpu::{Cpu, Reg};
-use super::layer::{instructions, layer, sleep, started, Handles, Layer, Pending};
+use super::layer::{instructions, layer, started, Handles, Layer, Pending};
 use super::{api, fatal, Frame, Next, Resume};
 
 /// The linear address of the first instruction after a reset.
@@ -156,7 +155,17 @@ fn notice(layer: &Layer, insn: *mut api::Insn, bytes: &[u8], address: u64) {
     } else if bytes == PAUSE {
         let place = ptr::without_provenance_mut(address as usize);
         // SAFETY: as above; what is given back to the callback is a number.
-        unsafe { (api.register_vcpu_insn_exec_cb)(insn, pause, api::CB_NO_REGS, place) };
+        unsafe {
+            (api.register_vcpu_insn_exec_cond_cb)(
+                insn,
+                pause,
+                api::CB_NO_REGS,
+                api::COND_NE,
+                layer.watched,
+                0,
+                place,
+            );
+        }
     }
     if let Some(place) = layer.plugin.place(address) {
         let place = ptr::without_provenance_mut(place);
@@ -173,22 +182,11 @@ extern "C" fn sti(index: c_uint, _: *mut c_void) {
     layer.plugin.interrupts_enabled(index as usize);
 }
 
-/// So often a vCPU looks whether what it waits for has come, and then sleeps for so long.
-const LOOKS: u64 = 64;
-const NAP: Duration = Duration::from_micros(20);
-
-/// A vCPU executes PAUSE. One that only waits gives way to others, which may be what it waits for:
-/// with more vCPUs than the host has cores, it would take their time otherwise. It has to sleep for
-/// that: to yield again and again makes Linux put a thread off for seconds.
+/// A vCPU that is watched executes PAUSE.
 extern "C" fn pause(index: c_uint, address: *mut c_void) {
-    let Some(vcpu) = layer().vcpus.get(index as usize) else {
-        return;
-    };
-    let waits = vcpu
-        .spin
-        .pause(address.addr() as u64, instructions(index as usize));
-    if waits % LOOKS == LOOKS - 1 {
-        sleep(NAP);
+    if let Some(vcpu) = layer().vcpus.get(index as usize) {
+        vcpu.spin
+            .pause(address.addr() as u64, instructions(index as usize));
     }
 }
 
