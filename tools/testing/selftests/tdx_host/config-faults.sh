@@ -33,11 +33,6 @@ classes=(
 	'undefined_instruction ud'
 )
 
-free_kib() {
-	echo 3 >/proc/sys/vm/drop_caches
-	sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo
-}
-
 # loading_fails LEAF FAULT: without consequences.
 loading_fails() {
 	tdxsimctl fault add "leaf=$1" "$2" count=all

@@ -30,10 +30,6 @@ need_simulator
 leaf=${TDX_HOST_FAULT%%,*}
 file=$(driver_file)
 
-free_kib() {
-	sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo
-}
-
 pamt=$(dmesg | sed -n 's/.*virt\/tdx: \([0-9]*\) KB allocated for PAMT/\1/p')
 free_before=$(free_kib)
 tdxsimctl fault add "leaf=${TDX_HOST_FAULT//,/ }"

@@ -19,10 +19,6 @@ need_simulator
 profile=$(sim profile)
 file=$(driver_file)
 
-free_kib() {
-	sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo
-}
-
 # refused_with STRERROR LINE: loading fails so and says so, in one line, with
 # nothing changed.
 refused_with() {

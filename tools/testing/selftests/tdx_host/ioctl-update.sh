@@ -20,28 +20,6 @@ expected_splats='WARNING: .*\[kvm_intel\]|kvm_intel: SEAMCALL'
 profile=$(sim profile)
 profile=${profile%-next}
 
-# next_image [ARGUMENT...]: an image of a version that did not run yet, as
-# $work/next.img; sets $version.
-next_image() {
-	local running
-	running=$(sim version)
-	version=1.5.$((${running##*.} + 1))
-	make_image next.img --profile "$profile" --version "$version" "$@"
-}
-
-remember() {
-	old=$(cat "$device/version")
-	updates=$(cat "$device/num_remaining_updates")
-}
-
-nothing_has_changed() {
-	equal "$(cat "$device/version")" "$old"
-	equal "$(cat "$device/num_remaining_updates")" "$updates"
-	equal "$(cat "$device/state")" ready
-	equal "$(sim version)" "$old"
-	equal "$(calls SEAMLDR.INSTALL)" 0
-}
-
 # check: what the ioctl says of next.img; the answer is kept.
 check() {
 	answer=$(ioctl check "$work/next.img")
@@ -493,10 +471,6 @@ removal_is_refused_while_an_ioctl_runs() {
 # images. The rest is slack for what the kernel keeps of its own.
 nothing_is_left_behind() {
 	local before after
-	available() {
-		echo 3 >/proc/sys/vm/drop_caches
-		sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo
-	}
 	once() {
 		update
 		equal "$(field errno)" EBUSY
@@ -507,11 +481,11 @@ nothing_is_left_behind() {
 	start_tds
 	tds init
 	once
-	before=$(available)
+	before=$(free_kib)
 	for _ in {1..20}; do
 		once
 	done
-	after=$(available)
+	after=$(free_kib)
 	below $((before - after)) 30000
 }
 

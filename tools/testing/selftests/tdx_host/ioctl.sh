@@ -253,10 +253,6 @@ the_driver_stays_while_a_file_is_open() {
 # is slack for what the kernel keeps of its own.
 nothing_is_left_behind() {
 	local before after
-	available() {
-		echo 3 >/proc/sys/vm/drop_caches
-		sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo
-	}
 	once() {
 		ioctl check "$work/large" || :
 		ioctl --results 0x1000 check "$work/large" || :
@@ -266,11 +262,11 @@ nothing_is_left_behind() {
 	}
 	head -c $((498 * 4096)) /dev/zero >"$work/large"
 	once
-	before=$(available)
+	before=$(free_kib)
 	for _ in {1..20}; do
 		once
 	done
-	after=$(available)
+	after=$(free_kib)
 	below $((before - after)) 30000
 }
 

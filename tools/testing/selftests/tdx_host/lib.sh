@@ -193,12 +193,42 @@ within() {
 	done
 }
 
+# free_kib: the memory that is free, without caches where they can be dropped.
+free_kib() {
+	[ ! -w /proc/sys/vm/drop_caches ] || echo 3 >/proc/sys/vm/drop_caches
+	sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo
+}
+
 # make_image NAME [ARGUMENT...]: an image signed by the test key, as
 # $work/NAME; ARGUMENTs are those of "tdximage make".
 make_image() {
 	local name=$1
 	shift
 	tdximage make --key "$test_key.pem" --output "$work/$name" "$@"
+}
+
+# next_image [ARGUMENT...]: an image of a version that did not run yet and of the
+# simulator's profile $profile, as $work/next.img; sets $version.
+next_image() {
+	local running
+	running=$(sim version)
+	version=1.5.$((${running##*.} + 1))
+	make_image next.img --profile "$profile" --version "$version" "$@"
+}
+
+# remember, nothing_has_changed: what must hold after a refusal is what held
+# before. Sets $old, the version, and $updates, those that are left.
+remember() {
+	old=$(cat "$device/version")
+	updates=$(cat "$device/num_remaining_updates")
+}
+
+nothing_has_changed() {
+	equal "$(cat "$device/version")" "$old"
+	equal "$(cat "$device/num_remaining_updates")" "$updates"
+	equal "$(cat "$device/state")" ready
+	equal "$(sim version)" "$old"
+	equal "$(calls SEAMLDR.INSTALL)" 0
 }
 
 # trust_test_key: have the driver accept what the test key has signed.

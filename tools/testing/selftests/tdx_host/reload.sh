@@ -71,20 +71,16 @@ removal_is_refused_while_an_upload_runs() {
 # more.
 a_hundred_loads_leak_nothing() {
 	local before after
-	available() {
-		echo 3 >/proc/sys/vm/drop_caches
-		sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo
-	}
 	for _ in 1 2 3; do
 		unload_driver
 		load_driver
 	done
-	before=$(available)
+	before=$(free_kib)
 	for _ in {1..100}; do
 		unload_driver
 		load_driver
 	done
-	after=$(available)
+	after=$(free_kib)
 	below $((before - after)) 400
 }
 

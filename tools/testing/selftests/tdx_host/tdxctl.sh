@@ -23,12 +23,7 @@ node=/dev/tdx_host
 expected_splats='WARNING: .*\[kvm_intel\]|kvm_intel: SEAMCALL'
 [ "${TDX_HOST_DRIVER-}" != c ] || expected_splats+='|virt/tdx: SEAMCALL|seamldr: '
 
-next_image() {
-	local running
-	running=$(sim version)
-	version=1.5.$((${running##*.} + 1))
-	make_image next.img --profile connect-next --version "$version" "$@"
-}
+profile=connect-next
 
 # exits STATUS COMMAND...: COMMAND's exit status is this. What it says is in
 # $said, what it says on stderr in $complaint.
@@ -68,11 +63,11 @@ has_verdict() {
 	has "\"name\":\"$1\",\"verdict\":\"$2\""
 }
 
-remember() {
+remember_firmware() {
 	old=$(sim version) updates=$(sim updates_left)
 }
 
-nothing_has_changed() {
+firmware_has_not_changed() {
 	equal "$(sim version)" "$old"
 	equal "$(sim updates_left)" "$updates"
 	equal "$(sim module)" SYS_READY
@@ -188,7 +183,7 @@ check_lets_a_good_image_pass() {
 # Reads are TDH.SYS.RD and SEAMLDR.INFO.
 check_changes_nothing() {
 	local before
-	remember
+	remember_firmware
 	next_image
 	make_image bad.img --profile connect-next --corrupt module=flip --rechecksum
 	before=$(grep -s . "$device"/*) || :
@@ -201,7 +196,7 @@ check_changes_nothing() {
 	equal "$(tdxsimctl counters | sed -n 's/^leaf=\([^ ]*\) .*/\1/p' |
 		grep -vxE 'TDH\.SYS\.RD|SEAMLDR\.INFO' || :)" ''
 	not equal "$(calls SEAMLDR.INFO)" 0
-	nothing_has_changed
+	firmware_has_not_changed
 	equal "$(grep -s . "$device"/*)" "$before"
 	equal "$(log | grep -i tdx || :)" ''
 }
@@ -219,7 +214,7 @@ finds() {
 }
 
 check_and_update_refuse_what_does_not_suit() {
-	remember
+	remember_firmware
 	finds hash --corrupt module=flip --rechecksum
 	finds signature --corrupt sigstruct.signature=flip --rechecksum
 	finds cpu --cpu 0xA06D0
@@ -229,7 +224,7 @@ check_and_update_refuse_what_does_not_suit() {
 		finds svn --svn 1.1
 		finds handoff --hv 3 --min-hv 2
 	fi
-	nothing_has_changed
+	firmware_has_not_changed
 }
 
 check_tells_what_can_change() {
@@ -265,7 +260,7 @@ wrong_usage() {
 }
 
 an_update() {
-	remember
+	remember_firmware
 	next_image
 	json 0 update update --yes "$work/next.img"
 	has '"result":"updated"' "\"from\":\"$old\",\"to\":\"$version\",\"attempts\":1"
@@ -286,14 +281,14 @@ an_update_in_the_published_format() {
 }
 
 a_TD_build_is_busy() {
-	remember
+	remember_firmware
 	next_image
 	start_tds
 	tds '0 init' '1 init'
 	json 75 update update --yes "$work/next.img"
 	has '"result":"refused","step":"shutdown","errno":-16'
 	has '"reason":"td-build","count":2'
-	nothing_has_changed
+	firmware_has_not_changed
 	exits 75 tdxctl update --yes "$work/next.img"
 	matches "$complaint" 'try again later: .*2 TDs are being built'
 	tds '0 destroy' '1 destroy'
@@ -328,7 +323,7 @@ the_wait_ends() {
 
 the_wait_can_be_canceled() {
 	local status=0
-	remember
+	remember_firmware
 	next_image
 	start_tds
 	tds init
@@ -339,12 +334,12 @@ the_wait_can_be_canceled() {
 	wait $! || status=$?
 	equal "$status" 130
 	matches "$(<"$work/complaint")" 'canceled: 1 TD is being built'
-	nothing_has_changed
+	firmware_has_not_changed
 	tds destroy
 }
 
 another_update_is_busy() {
-	remember
+	remember_firmware
 	next_image
 	start_tds
 	tds init
@@ -353,7 +348,7 @@ another_update_is_busy() {
 	json 75 update update --yes "$work/next.img"
 	echo 1 >"$firmware/cancel"
 	equal "$(end_upload)" transferring:user-abort
-	nothing_has_changed
+	firmware_has_not_changed
 	tds destroy
 }
 
@@ -381,12 +376,12 @@ it_works_without_the_device() {
 }
 
 a_SEAMCALL_that_fails() {
-	remember
+	remember_firmware
 	next_image
 	tdxsimctl fault add leaf=TDH.SYS.SHUTDOWN status=0xC000050600000000 count=all
 	json 1 update update --yes "$work/next.img"
 	has '"leaf":"TDH.SYS.SHUTDOWN","status":"0xc000050600000000","status_name":"SYS_SHUTDOWN"'
-	nothing_has_changed
+	firmware_has_not_changed
 }
 
 an_interrupted_update_can_be_saved() {

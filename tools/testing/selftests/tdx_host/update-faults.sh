@@ -158,10 +158,7 @@ shutdown | install | init | cpu-init | update) "${step/-/_}_cases" ;;
 	;;
 esac
 
-next_image() {
-	version=1.5.$((${1##*.} + 1))
-	make_image next.img --profile connect-next --version "$version"
-}
+profile=connect-next
 
 # What must hold in each of the four states. $old is the version before, $error
 # what the upload's "error" says, $updates the number of updates before.
@@ -241,7 +238,7 @@ lost() {
 update_case() {
 	local began
 	old=$(cat "$device/version")
-	next_image "$old"
+	next_image
 	updates=$(cat "$device/num_remaining_updates")
 	start_tds
 	tds init vcpu 'mem 2' finalize

@@ -19,29 +19,6 @@ profile=$(sim profile)
 profile=${profile%-next}
 features=$(($(sim configured)))
 
-# next_image: an image of a version that did not run yet, as $work/next.img;
-# sets $version.
-next_image() {
-	local running
-	running=$(sim version)
-	version=1.5.$((${running##*.} + 1))
-	make_image next.img --profile "$profile" --version "$version"
-}
-
-# nothing_has_changed: what must hold after a refusal.
-nothing_has_changed() {
-	equal "$(cat "$device/version")" "$old"
-	equal "$(cat "$device/num_remaining_updates")" "$updates"
-	equal "$(cat "$device/state")" ready
-	equal "$(sim version)" "$old"
-	equal "$(calls SEAMLDR.INSTALL)" 0
-}
-
-remember() {
-	old=$(cat "$device/version")
-	updates=$(cat "$device/num_remaining_updates")
-}
-
 an_update() {
 	remember
 	next_image

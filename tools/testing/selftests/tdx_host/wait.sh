@@ -14,12 +14,7 @@ need_our_driver
 trust_test_key
 load_kvm
 
-next_image() {
-	local running
-	running=$(sim version)
-	version=1.5.$((${running##*.} + 1))
-	make_image next.img --profile connect-next --version "$version"
-}
+profile=connect-next
 
 by_default_there_is_no_wait() {
 	equal "$(cat "$device/update_wait_ms")" 0
