@@ -239,7 +239,9 @@ impl<F: Firmware> Lockstep<F> {
             Step::Install | Step::InstallAgain => self.install(cpu),
             Step::LpInit => self.lp_init(cpu),
             Step::Done | Step::Failed => return true,
-            Step::Shutdown | Step::SysInit | Step::Update => (),
+            Step::Shutdown => (),
+            // The CPU that begins these has ended them, before another one could see them.
+            Step::SysInit | Step::Update => (),
         }
         false
     }
