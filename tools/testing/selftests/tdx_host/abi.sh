@@ -13,7 +13,7 @@
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 need_driver
-[ -e "$firmware" ] || skip_all "the TDX module or P-SEAMLDR cannot be updated at run time"
+need_updates
 
 # attribute FILE MODE PATTERN
 attribute() {

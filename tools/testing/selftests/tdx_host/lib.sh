@@ -41,16 +41,61 @@ need_root() {
 	[ "$(id -u)" -eq 0 ] || skip_all "must be run as root"
 }
 
+# fail_all NAME COMPLAINT: one test, which fails.
+fail_all() {
+	ktap_print_header
+	ktap_set_plan 1
+	# shellcheck disable=SC2001 # every line, not the first
+	sed 's/^/# /' <<<"$2"
+	log | tail -n 40 | sed 's/^/# dmesg: /'
+	ktap_test_fail "$1"
+	ktap_finished
+}
+
+# What a test may do to a simulated TDX host it may not to any other one, which
+# may be somebody's production host.
+on_simulator() {
+	[ -n "$simulated" ]
+}
+simulated=''
+! tdxsimctl state >/dev/null 2>&1 || simulated=1
+
 # A simulated TDX host, whose firmware can be told to fail, and images for it.
 need_simulator() {
 	need_root
-	tdxsimctl state >/dev/null 2>&1 || skip_all "this is no simulated TDX host"
+	on_simulator || skip_all "this is no simulated TDX host"
 	[ -r "$test_key.pem" ] || skip_all "there is no key to sign images with ($test_key.pem)"
 }
 
+# On a host that is not simulated it is not loaded here: that would configure TDX
+# until the next reboot, with features that nobody there has asked for.
 need_driver() {
+	local complaint
 	need_root
-	load_driver >/dev/null 2>&1 || skip_all "tdx-host cannot be loaded"
+	if on_simulator; then
+		mark_log
+		complaint=$(load_driver 2>&1) || fail_all "the driver loads" "$complaint"
+		return
+	fi
+	is_loaded || skip_all "tdx-host is not loaded, and loading it is not for a test to do on this host"
+	! is_our_driver || [ "$(cat "$device/state")" = ready ] ||
+		skip_all "the TDX module is not ready: $(cat "$device/state")"
+	[ ! -e "$firmware" ] || upload_is_idle || skip_all "an upload is running"
+}
+
+# updates_are_possible: what the simulator says of its TDX module, or the kernel
+# of its CPU, and not the driver.
+updates_are_possible() {
+	[ $(($(sim features) & 2)) -ne 0 ] && ! grep -qw seamret_invd_vmcs /proc/cpuinfo
+}
+
+# On a simulated host the interface must be there if updates are possible.
+need_updates() {
+	if on_simulator; then
+		updates_are_possible || skip_all "the TDX module or P-SEAMLDR cannot be updated at run time"
+		[ -e "$firmware" ] || fail_all "there is an interface for updates" "there is no $firmware"
+	fi
+	[ -e "$firmware" ] || skip_all "the TDX module or P-SEAMLDR cannot be updated at run time"
 }
 
 # This driver, rather than the C driver of the same name.
@@ -321,9 +366,12 @@ set_online() {
 	echo "$2" >"/sys/devices/system/cpu/cpu$1/online"
 }
 
-# Bring what a test may have changed back, whether or not it got to its end.
+# Bring what a test may have changed back, whether or not it got to its end. On
+# a host that is not simulated no test changes anything, and CPUs that are
+# offline, a time to wait and an upload that runs are somebody else's.
 mend() {
 	local cpu
+	on_simulator || return 0
 	if [ -e "$firmware/cancel" ] && ! upload_is_idle; then
 		echo 1 >"$firmware/cancel" || :
 		within 20 upload_is_idle || :
@@ -335,14 +383,12 @@ mend() {
 	if [ -e "$device/update_wait_ms" ]; then
 		echo 0 >"$device/update_wait_ms"
 	fi
-	if tdxsimctl state >/dev/null 2>&1; then
-		tdxsimctl fault clear
-		tdxsimctl latency clear
-		tdxsimctl next clear
-		tdxsimctl migrations 0
-		tdxsimctl updates 10
-		tdxsimctl counters reset
-	fi
+	tdxsimctl fault clear
+	tdxsimctl latency clear
+	tdxsimctl next clear
+	tdxsimctl migrations 0
+	tdxsimctl updates 10
+	tdxsimctl counters reset
 }
 
 # run_test NAME COMMAND...: COMMAND's success is the result; what it says is
@@ -370,11 +416,12 @@ run_test() {
 }
 
 # begin_tests [NUMBER]: so many are to come. Without it, the plan comes last.
-# A kernel that looks for leaks is one test more.
+# A kernel that looks for leaks is one test more, on a simulated host: elsewhere
+# what it has found so far is not to be cleared.
 begin_tests() {
 	ktap_print_header
 	leak_tests=0
-	if [ -e "$kmemleak" ]; then
+	if on_simulator && [ -e "$kmemleak" ]; then
 		echo clear >"$kmemleak"
 		leak_tests=1
 	fi
