@@ -254,6 +254,7 @@ make_image() {
 
 # next_image [ARGUMENT...]: an image of a version that did not run yet and of the
 # simulator's profile $profile, as $work/next.img; sets $version.
+# shellcheck disable=SC2120,SC2154 # mostly none; whoever sources this sets it
 next_image() {
 	local running
 	running=$(sim version)
