@@ -16,10 +16,7 @@ use crate::{
     features::Features,
     fw_upload,
     inspect,
-    metadata::{
-        self,
-        SeamldrInfo, //
-    },
+    metadata::SeamldrInfo,
     module_update,
     outcome,
     setup::{
@@ -77,7 +74,7 @@ pub(crate) fn can_update() -> bool {
 
     match setup.state {
         State::Ready => {
-            metadata::features().is_ok_and(|features| features.contains(Features::TD_PRESERVING))
+            setup::features().is_some_and(|offered| offered.contains(Features::TD_PRESERVING))
         }
         State::Interrupted => true,
         State::Absent | State::Unconfigured | State::Lost => false,
@@ -255,14 +252,10 @@ impl Store for TrustedSigner {
 /// The upload of a TDX module.
 pub(crate) struct ModuleUpload;
 
-/// The upload that runs is to give up.
+/// The upload that runs, or is about to, is to give up.
 static CANCELED: Atomic<bool> = Atomic::new(false);
 
 impl fw_upload::Upload for ModuleUpload {
-    fn prepare() {
-        CANCELED.store(false, Relaxed);
-    }
-
     fn write(file: &[u8]) -> Result<(), fw_upload::Error> {
         let report =
             module_update::update(file, module_update::wait_ms(), || CANCELED.load(Relaxed));
@@ -285,5 +278,9 @@ impl fw_upload::Upload for ModuleUpload {
 
     fn cancel() {
         CANCELED.store(true, Relaxed);
+    }
+
+    fn finish() {
+        CANCELED.store(false, Relaxed);
     }
 }

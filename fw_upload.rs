@@ -56,9 +56,6 @@ impl Error {
 
 /// The driver's side of an upload.
 pub(crate) trait Upload {
-    /// An upload begins. What [`Self::cancel`] has asked of earlier ones no longer counts.
-    fn prepare();
-
     /// Uploads `file`: all that user space has written, and not empty.
     ///
     /// The file stays where it is, in whole pages that are mapped with `vmap()`, until this
@@ -67,6 +64,9 @@ pub(crate) trait Upload {
 
     /// Asks [`Self::write`], which runs at the same time or is about to, to give up.
     fn cancel();
+
+    /// An upload has ended. What [`Self::cancel`] has asked of it does not count for the next one.
+    fn finish();
 }
 
 /// The registration of a firmware upload interface.
@@ -150,7 +150,6 @@ impl<T: Upload> Registration<T> {
         // SAFETY: The firmware class passes what was registered, and the module is there until
         // the interface is unregistered.
         if unsafe { bindings::try_module_get(Self::module(fw_upload)) } {
-            T::prepare();
             bindings::fw_upload_err_FW_UPLOAD_ERR_NONE
         } else {
             // The module is being removed.
@@ -204,6 +203,7 @@ impl<T: Upload> Registration<T> {
     /// `fw_upload` must have been registered by [`Self::new`], and [`Self::prepare`] must have
     /// succeeded for it.
     unsafe extern "C" fn cleanup(fw_upload: *mut bindings::fw_upload) {
+        T::finish();
         // SAFETY: `prepare()` has taken the reference. The module's text stays until this has
         // returned, as dropping the registration waits for the worker.
         unsafe { bindings::module_put(Self::module(fw_upload)) };
