@@ -225,6 +225,7 @@ impl From<Check> for uapi::CheckId {
             Check::CpusOnline => Self::CpusOnline,
             Check::Seamldr => Self::Seamldr,
             Check::UpdatesLeft => Self::UpdatesLeft,
+            Check::NoOtherUpdate => Self::NoOtherUpdate,
         }
     }
 }
@@ -356,11 +357,12 @@ impl Results {
             self.add(HOST, uapi::Verdict::Skip, None, &NO_IMAGE)?;
             return self.skip_preflight(NO_IMAGE);
         };
+        let cpus = inspect::package_cpus()?;
         let candidate = Candidate::new(image);
         let host = candidate
             .as_ref()
             .map_err(|&error| error)
-            .and_then(Candidate::host);
+            .and_then(|candidate| candidate.host(&cpus, module_update::is_updating()));
         match (&candidate, self.add_basic(HOST, host)?) {
             (Ok(candidate), Some(host)) => self.add_preflight(&candidate.preflight(&host)),
             _ => self.skip_preflight(NO_HOST),
@@ -436,6 +438,7 @@ fn put_report(request: &mut uapi::Update, report: &Report) {
     request.attempts = report.attempts;
     request.reserved2 = 0;
     request.blackout_ns = u64::try_from(report.blackout_ns).unwrap_or(0);
+    request.total_blackout_ns = u64::try_from(report.total_blackout_ns).unwrap_or(0);
     request.from = report.from.unwrap_or_default().into();
     request.to = report.to.unwrap_or_default().into();
     request.text = [0; uapi::TEXT_SIZE];

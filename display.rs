@@ -29,6 +29,7 @@ forward_display!(
     crate::image::Format,
     crate::metadata::Version,
     crate::outcome::Error,
+    crate::outcome::OrDash,
     crate::outcome::Report,
     crate::preflight::Check,
     crate::preflight::Problem,

@@ -85,8 +85,6 @@ pub(crate) struct Candidate<'a> {
     pub(crate) image: Image<'a>,
     pub(crate) setup: Setup,
     evidence: Evidence,
-    /// CPUID.1:EAX of a CPU of each package.
-    cpus: KVec<u32>,
 }
 
 impl<'a> Candidate<'a> {
@@ -101,20 +99,25 @@ impl<'a> Candidate<'a> {
             evidence: evidence::gather(&image)?,
             image,
             setup,
-            cpus: package_cpus()?,
         })
     }
 
-    /// Looks at what may change about the host at any time.
-    pub(crate) fn host(&self) -> Result<Host<'_>, outcome::Error> {
+    /// Looks at what may change about the host at any time. `cpus` are its [`package_cpus`], and
+    /// `other_update` says whether an update runs that is not the caller's.
+    pub(crate) fn host<'b>(
+        &self,
+        cpus: &'b [u32],
+        other_update: bool,
+    ) -> Result<Host<'b>, outcome::Error> {
         let seamldr = SeamldrInfo::read()?;
 
         Ok(Host {
             trusted_signer: trusted_signer(),
             running_signer: seamldr.running_signer,
-            cpus: &self.cpus,
+            cpus,
             online: smp::online().weight(),
             present: smp::present().weight(),
+            other_update,
             seamldr_ready: seamldr.is_ready,
             // A module of the 2.0 line runs on no other P-SEAMLDR, whatever that calls itself.
             strict_sigstruct: seamldr.version.major < 2
@@ -137,7 +140,13 @@ impl<'a> Candidate<'a> {
 }
 
 /// CPUID.1:EAX of an online CPU of each package.
-fn package_cpus() -> Result<KVec<u32>> {
+///
+/// That a package is missing because its CPUs go offline meanwhile is found by another check.
+///
+/// # Errors
+///
+/// [`ENOMEM`].
+pub(crate) fn package_cpus() -> Result<KVec<u32>> {
     let mut seen = KVec::<i32>::new();
     let mut cpus = KVec::new();
     for cpu in smp::cpus(smp::online()) {
@@ -145,8 +154,15 @@ fn package_cpus() -> Result<KVec<u32>> {
         if seen.contains(&package) {
             continue;
         }
-        seen.push(package, GFP_KERNEL)?;
-        cpus.push(smp::call_on(cpu, smp::signature)?, GFP_KERNEL)?;
+        match smp::call_on(cpu, smp::signature) {
+            Ok(signature) => {
+                seen.push(package, GFP_KERNEL)?;
+                cpus.push(signature, GFP_KERNEL)?;
+            }
+            // It has just gone offline.
+            Err(ENXIO) => (),
+            Err(error) => return Err(error),
+        }
     }
     Ok(cpus)
 }

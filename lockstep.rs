@@ -19,7 +19,8 @@
 //! - `Install`: P-SEAMLDR says whether the old module's memory is intact. If so, a whole new round
 //!   of SEAMLDR.INSTALL can still save the TDs. When the reason may pass (entropy, memory), that
 //!   is tried at once (`InstallAgain`).
-//! - later: the old module is overwritten, and its TDs are lost.
+//! - later: the old module is overwritten, but its handoff data stays valid until TDH.SYS.UPDATE
+//!   succeeds. Another module can still take it over, as long as P-SEAMLDR can record an update.
 //!
 //! Nothing here sleeps, allocates or prints. The state machine knows the firmware by [`Firmware`]
 //! alone and never blocks in [`Lockstep::poll`] for another CPU, so tests can stand in for the
@@ -46,8 +47,8 @@ use crate::status::{
 
 /// The firmware as the steps of an update see it.
 pub(crate) trait Firmware: Sync {
-    /// Whether every present CPU is online. P-SEAMLDR waits for all of them.
-    fn all_cpus_online(&self) -> bool;
+    /// Whether every present CPU is online, and they are `cpus`. P-SEAMLDR waits for all of them.
+    fn all_cpus_online(&self, cpus: u32) -> bool;
 
     /// TDH.SYS.SHUTDOWN
     fn shutdown(&self) -> Result<(), Failure>;
@@ -55,8 +56,8 @@ pub(crate) trait Firmware: Sync {
     /// SEAMLDR.INSTALL
     fn install(&self) -> Result<(), InstallFailure>;
 
-    /// Whether P-SEAMLDR has recorded an update since this one began; `None` when it does not say.
-    fn is_installed(&self) -> Option<bool>;
+    /// How many more updates P-SEAMLDR can record; `None` when it does not say.
+    fn updates_left(&self) -> Option<u32>;
 
     /// TDH.SYS.INIT
     fn sys_init(&self) -> Result<(), Failure>;
@@ -107,7 +108,7 @@ unsafe impl AtomicType for Step {
 pub(crate) enum Remains {
     /// The old module runs.
     OldModule,
-    /// No module runs, but the old one's TDs can be saved.
+    /// No module runs, but the old one's TDs can be saved: their handoff data is valid.
     HandoffData,
     /// No module runs, and the TDs are lost.
     Nothing,
@@ -181,6 +182,8 @@ pub(crate) struct Lockstep<F> {
     firmware: F,
     /// The number of CPUs that take part.
     cpus: u32,
+    /// How many more updates P-SEAMLDR could record when this one began.
+    updates_left: u32,
     /// The update goes on from an earlier one that was interrupted.
     resumed: bool,
     step: Atomic<Step>,
@@ -202,11 +205,13 @@ pub(crate) struct Lockstep<F> {
 const TRIES: u32 = 1000;
 
 impl<F: Firmware> Lockstep<F> {
-    /// An update by `cpus` CPUs. `resumed`: the old module is shut down already.
-    pub(crate) fn new(firmware: F, cpus: u32, resumed: bool) -> Self {
+    /// An update by `cpus` CPUs, when P-SEAMLDR can record `updates_left` more. `resumed`: the old
+    /// module is shut down already.
+    pub(crate) fn new(firmware: F, cpus: u32, updates_left: u32, resumed: bool) -> Self {
         Self {
             firmware,
             cpus,
+            updates_left,
             resumed,
             step: Atomic::new(Step::Shutdown),
             turns: Turns::new(),
@@ -271,7 +276,7 @@ impl<F: Firmware> Lockstep<F> {
             Remains::OldModule
         };
         // Nothing is lost yet. Check what P-SEAMLDR would otherwise wait for in vain.
-        if !self.firmware.all_cpus_online() {
+        if !self.firmware.all_cpus_online(self.cpus) {
             return self.fail(cpu, None, before);
         }
         if self.resumed {
@@ -311,15 +316,22 @@ impl<F: Firmware> Lockstep<F> {
         // An earlier round may still be open, in which some CPUs have called already. These are
         // refused now, and the call of any other may be the one that completes the round.
         let unsure = self.resumed || cpu.step == Step::InstallAgain;
-        let completes = |installed| last && !unsure || unsure && installed;
 
         match self.install_once() {
-            Ok(()) if completes(unsure && self.firmware.is_installed() == Some(true)) => {
-                cpu.step = Step::SysInit;
-                self.sys_init(cpu);
+            Ok(()) => {
+                let installed = if unsure {
+                    self.is_installed()
+                } else {
+                    Some(last)
+                };
+                match installed {
+                    Some(true) => self.sys_init(cpu),
+                    // P-SEAMLDR does not say. TDH.SYS.INIT will, and does no harm.
+                    None if last => self.sys_init(cpu),
+                    _ if last => self.fail(cpu, None, Remains::HandoffData),
+                    _ => turns.current.store(behind, Release),
+                }
             }
-            Ok(()) if last => self.fail(cpu, None, Remains::HandoffData),
-            Ok(()) => turns.current.store(behind, Release),
             Err(error) if !error.recoverable => {
                 self.fail(cpu, Some(error.failure), Remains::Nothing);
             }
@@ -353,14 +365,17 @@ impl<F: Firmware> Lockstep<F> {
         result
     }
 
+    /// Whether P-SEAMLDR has recorded an update since this one began; `None` when it does not say.
+    fn is_installed(&self) -> Option<bool> {
+        let left = self.firmware.updates_left()?;
+        Some(left < self.updates_left)
+    }
+
     fn sys_init(&self, cpu: &mut Cpu) {
+        cpu.step = Step::SysInit;
         match self.retry(|| self.firmware.sys_init()) {
             Ok(()) => self.next(Step::LpInit),
-            // Believe P-SEAMLDR's record rather than the calls' results, before TDs are given up.
-            Err(failure) if self.firmware.is_installed() == Some(false) => {
-                self.fail(cpu, Some(failure), Remains::HandoffData);
-            }
-            Err(failure) => self.fail(cpu, Some(failure), Remains::Nothing),
+            Err(failure) => self.fail_installed(cpu, failure),
         }
     }
 
@@ -369,19 +384,34 @@ impl<F: Firmware> Lockstep<F> {
         match self.retry(|| self.firmware.lp_init()) {
             Ok(()) => {
                 if self.acks.fetch_add(1, Full).wrapping_add(1) == self.cpus {
-                    cpu.step = Step::Update;
                     self.update(cpu);
                 }
             }
-            Err(failure) => self.fail(cpu, Some(failure), Remains::Nothing),
+            Err(failure) => self.fail_installed(cpu, failure),
         }
     }
 
     fn update(&self, cpu: &mut Cpu) {
+        cpu.step = Step::Update;
         match self.retry(|| self.firmware.update()) {
             Ok(()) => self.next(Step::Done),
-            Err(failure) => self.fail(cpu, Some(failure), Remains::Nothing),
+            Err(failure) => self.fail_installed(cpu, failure),
         }
+    }
+
+    /// Ends the update for all CPUs because the new module does not start.
+    ///
+    /// Until TDH.SYS.UPDATE succeeds the handoff data is valid, and another module can take it
+    /// over. That takes one more record of P-SEAMLDR's.
+    fn fail_installed(&self, cpu: &mut Cpu, failure: Failure) {
+        let remains = if failure.status.is(Status::SYS_INVALID_HANDOFF)
+            || self.firmware.updates_left() == Some(0)
+        {
+            Remains::Nothing
+        } else {
+            Remains::HandoffData
+        };
+        self.fail(cpu, Some(failure), remains);
     }
 
     /// Sends all CPUs to `step`.

@@ -45,6 +45,7 @@ use crate::{
     },
     outcome::{
         Error,
+        OrDash,
         Report, //
     },
     phys::SeamldrParams,
@@ -144,6 +145,7 @@ pub(crate) fn update(file: &[u8], wait_ms: u32, canceled: fn() -> bool) -> Repor
         from: setup::version(),
         attempts: 0,
         blackout_ns: 0,
+        total_blackout_ns: 0,
     };
     if engine.is_none() {
         // `last_update` is for the other one.
@@ -178,7 +180,7 @@ fn announce(report: &Report) {
         ),
         (Some(error @ Error::Aborted(_)), _, _) => match report.outcome() {
             Outcome::Interrupted => pr_err!(
-                "update interrupted: {error}; the TDs are intact, upload a good image to save them\n"
+                "update interrupted: {error}; the TDs can be saved, do not run them and upload a good image\n"
             ),
             _ => pr_err!("update failed: {error}; TDX is lost until the next reboot\n"),
         },
@@ -199,10 +201,9 @@ fn announce(report: &Report) {
 
 /// Sends the uevent for an update that has ended.
 fn notify(device: &Device, report: &Report) -> Result {
-    let version = |version: Option<Version>| version.unwrap_or_default();
     let result = CString::try_from_fmt(fmt!("TDX_UPDATE_RESULT={}", report.outcome()))?;
-    let from = CString::try_from_fmt(fmt!("TDX_UPDATE_FROM={}", version(report.from)))?;
-    let to = CString::try_from_fmt(fmt!("TDX_UPDATE_TO={}", version(report.to)))?;
+    let from = CString::try_from_fmt(fmt!("TDX_UPDATE_FROM={}", OrDash(report.from)))?;
+    let to = CString::try_from_fmt(fmt!("TDX_UPDATE_TO={}", OrDash(report.to)))?;
 
     sysfs::uevent_change(device, [&result, &from, &to])
 }
@@ -217,6 +218,8 @@ struct Update {
     attempts: u32,
     /// For how long they were the last time.
     blackout_ns: i64,
+    /// For how long they were in all attempts.
+    total_blackout_ns: i64,
 }
 
 impl Update {
@@ -239,15 +242,18 @@ impl Update {
             if (self.canceled)() {
                 return Err(Error::Canceled);
             }
-            // The host may have changed meanwhile, so look at it before every attempt.
-            let host = candidate.host()?;
+            // The host may have changed meanwhile, so look at it before every attempt. No other
+            // update runs: this one holds the lock.
+            let cpus = inspect::package_cpus()?;
+            let host = candidate.host(&cpus, false)?;
             self.check(&candidate.preflight(&host))?;
 
             match self.attempt(&params, &candidate.setup, &host) {
                 Err(Error::Sensitive(sensitive)) if wait_ms != 0 => {
-                    if !backoff.sleep(self.canceled)? {
+                    if backoff.is_over() {
                         return Err(Error::TimedOut(sensitive));
                     }
+                    backoff.sleep(self.canceled)?;
                 }
                 result => return result,
             }
@@ -282,6 +288,7 @@ impl Update {
             to: setup::version(),
             attempts: self.attempts,
             blackout_ns: self.blackout_ns,
+            total_blackout_ns: self.total_blackout_ns,
         }
     }
 
@@ -300,9 +307,9 @@ impl Update {
                 hv,
                 features: setup.configured,
                 old: self.from.unwrap_or_default(),
-                num_remaining_updates: host.updates_left,
             },
             smp::present().weight(),
+            host.updates_left,
             setup.state == State::Interrupted,
         );
         // The clock is read outside of the stop where possible: before, and after.
@@ -323,6 +330,7 @@ impl Update {
         })?;
         let elapsed_ns = asked.elapsed().as_nanos();
         self.blackout_ns = elapsed_ns.saturating_sub(waited_ns.load(Relaxed));
+        self.total_blackout_ns = self.total_blackout_ns.saturating_add(self.blackout_ns);
 
         if let Some(abort) = lockstep.abort() {
             if setup.state == State::Ready {
@@ -369,25 +377,30 @@ impl Backoff {
         }
     }
 
-    /// Waits. Returns whether there is time for another attempt.
+    /// Whether the time is up.
+    fn is_over(&self) -> bool {
+        self.began.elapsed().as_millis() >= self.total_ms.into()
+    }
+
+    /// Waits, at most until the time is up, which is when the last attempt is made.
     ///
     /// # Errors
     ///
     /// [`Error::Canceled`] when `canceled` says so, or when the calling task is killed.
-    fn sleep(&mut self, canceled: fn() -> bool) -> Result<bool, Error> {
+    fn sleep(&mut self, canceled: fn() -> bool) -> Result<(), Error> {
         const SLICE_MS: u32 = 10;
 
         for _ in 0..self.next_ms / SLICE_MS {
             if canceled() {
                 return Err(Error::Canceled);
             }
-            if self.began.elapsed().as_millis() >= self.total_ms.into() {
-                return Ok(false);
+            if self.is_over() {
+                break;
             }
             task::sleep_killable(SLICE_MS).map_err(|_| Error::Canceled)?;
         }
         self.next_ms = self.next_ms.saturating_mul(2).min(Self::LONGEST_MS);
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -400,12 +413,11 @@ struct Running<'a> {
     features: Features,
     /// The version of the old module, for when the new one's can't be read.
     old: Version,
-    num_remaining_updates: u32,
 }
 
 impl Firmware for Running<'_> {
-    fn all_cpus_online(&self) -> bool {
-        smp::online().weight() == smp::present().weight()
+    fn all_cpus_online(&self, cpus: u32) -> bool {
+        smp::online().weight() == cpus && smp::present().weight() == cpus
     }
 
     fn shutdown(&self) -> Result<(), Failure> {
@@ -416,9 +428,16 @@ impl Firmware for Running<'_> {
         self.install.make()
     }
 
-    fn is_installed(&self) -> Option<bool> {
-        let info = SeamldrInfo::read().ok()?;
-        Some(info.num_remaining_updates < self.num_remaining_updates)
+    fn updates_left(&self) -> Option<u32> {
+        const TRIES: u32 = 100;
+
+        for _ in 0..TRIES {
+            if let Ok(info) = SeamldrInfo::read() {
+                return Some(info.num_remaining_updates);
+            }
+            self.pause();
+        }
+        None
     }
 
     fn sys_init(&self) -> Result<(), Failure> {
@@ -432,9 +451,9 @@ impl Firmware for Running<'_> {
     fn update(&self) -> Result<(), Failure> {
         let features = match seamcall::sys_update(self.features) {
             Ok(()) => self.features,
-            // The new module does not know the version that takes features. It has changed
-            // nothing, and without them the TDs can still be saved.
-            Err(failure) if failure.status.is_unknown_version() && !self.features.is_empty() => {
+            // The new module does not take these features, or does not know the version that
+            // takes any. It has changed nothing, and without them the TDs can still be saved.
+            Err(failure) if failure.status.is_of_version_1() && !self.features.is_empty() => {
                 seamcall::sys_update(Features::default())?;
                 Features::default()
             }

@@ -47,8 +47,10 @@ pub(crate) enum Error {
     Canceled,
     /// The running module does not know how to protect TD builds.
     TooOld(Failure),
-    /// A SEAMCALL failed while nothing was lost yet.
-    Seamcall(Failure),
+    /// What the firmware says of itself could not be read before the attempt.
+    Unreadable(Failure),
+    /// The shutdown failed, and so nothing is lost.
+    Shutdown(Failure),
     /// The update failed with the old module shut down.
     Aborted(Abort),
     /// The kernel failed.
@@ -118,8 +120,10 @@ impl Error {
         match self {
             Error::Image(_) => code::EINVAL,
             Error::Preflight(problem) => match problem {
-                Problem::CpusOffline { .. } | Problem::SeamldrNotReady => code::EBUSY,
+                Problem::CpusOffline { .. } | Problem::AnotherUpdate => code::EBUSY,
                 Problem::NoUpdatesLeft => code::ENOSPC,
+                // It was shut down, until the next reboot.
+                Problem::SeamldrNotReady => code::EIO,
                 _ => code::EINVAL,
             },
             // The shutdown ran into a "sensitive" ongoing operation, like a TD build. Signal to
@@ -128,9 +132,11 @@ impl Error {
             Error::AnotherUpdate | Error::CpuOffline => code::EBUSY,
             Error::TimedOut(_) => code::ETIMEDOUT,
             Error::Canceled => code::ECANCELED,
-            Error::State(_) | Error::TooOld(_) | Error::Seamcall(_) | Error::Aborted(_) => {
-                code::EIO
-            }
+            Error::State(_)
+            | Error::Unreadable(_)
+            | Error::TooOld(_)
+            | Error::Shutdown(_)
+            | Error::Aborted(_) => code::EIO,
             Error::Kernel(error) => error,
         }
     }
@@ -139,7 +145,9 @@ impl Error {
     pub(crate) fn failure(&self) -> Option<Failure> {
         match self {
             Error::Sensitive(sensitive) | Error::TimedOut(sensitive) => Some(sensitive.failure),
-            Error::TooOld(failure) | Error::Seamcall(failure) => Some(*failure),
+            Error::Unreadable(failure) | Error::TooOld(failure) | Error::Shutdown(failure) => {
+                Some(*failure)
+            }
             Error::Aborted(abort) => abort.failure,
             _ => None,
         }
@@ -165,14 +173,14 @@ impl Error {
     fn step(&self) -> Step {
         match self {
             Error::Image(_) => Step::Image,
-            Error::Preflight(_) => Step::Preflight,
+            Error::Preflight(_) | Error::Unreadable(_) => Step::Preflight,
             Error::AnotherUpdate | Error::State(_) | Error::Kernel(_) => Step::Start,
             Error::Canceled => Step::Wait,
             Error::CpuOffline
             | Error::Sensitive(_)
             | Error::TimedOut(_)
             | Error::TooOld(_)
-            | Error::Seamcall(_) => Step::Shutdown,
+            | Error::Shutdown(_) => Step::Shutdown,
             Error::Aborted(abort) => abort.step.into(),
         }
     }
@@ -225,7 +233,7 @@ impl fmt::Display for Error {
                 "the running TDX module is too old to protect TDs that are being built, 1.5.24 \
                  and later can: {failure}"
             ),
-            Error::Seamcall(failure) => write!(f, "{failure}"),
+            Error::Unreadable(failure) | Error::Shutdown(failure) => write!(f, "{failure}"),
             Error::Aborted(abort) => match abort.failure {
                 Some(failure) => write!(f, "{failure} on CPU {}", abort.cpu),
                 None => write!(f, "P-SEAMLDR heard every CPU but installed nothing"),
@@ -243,7 +251,7 @@ impl From<image::Error> for Error {
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
-        Error::Seamcall(failure)
+        Error::Unreadable(failure)
     }
 }
 
@@ -267,8 +275,8 @@ impl From<Abort> for Error {
                 match Sensitive::new(failure) {
                     Some(sensitive) => Error::Sensitive(sensitive),
                     // The handoff version is the module's own, so it is the flag that it refuses.
-                    None if failure.status.is(Status::OPERAND_INVALID) => Error::TooOld(failure),
-                    None => Error::Seamcall(failure),
+                    None if failure.status == Status::INVALID_RCX => Error::TooOld(failure),
+                    None => Error::Shutdown(failure),
                 }
             }
             _ => Error::Aborted(abort),
@@ -289,6 +297,8 @@ pub(crate) struct Report {
     pub(crate) attempts: u32,
     /// For how long they were stopped the last time, in nanoseconds.
     pub(crate) blackout_ns: i64,
+    /// For how long they were stopped in all attempts, in nanoseconds.
+    pub(crate) total_blackout_ns: i64,
 }
 
 impl Report {
@@ -327,7 +337,7 @@ impl fmt::Display for Outcome {
 }
 
 /// A version, or a dash where there is none.
-struct OrDash(Option<Version>);
+pub(crate) struct OrDash(pub(crate) Option<Version>);
 
 impl fmt::Display for OrDash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -348,7 +358,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "result={} step={} errno={} leaf={} status={:#x} name={} reason={} count={} from={} \
-             to={} attempts={} blackout_us={}",
+             to={} attempts={} blackout_us={} total_blackout_us={}",
             self.outcome(),
             self.step(),
             self.errno(),
@@ -366,6 +376,7 @@ impl fmt::Display for Report {
             OrDash(self.to),
             self.attempts,
             self.blackout_ns / 1000,
+            self.total_blackout_ns / 1000,
         )
     }
 }

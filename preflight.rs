@@ -57,6 +57,8 @@ pub(crate) struct Host<'a> {
     pub(crate) online: u32,
     /// Number of CPUs that are present.
     pub(crate) present: u32,
+    /// Another update runs.
+    pub(crate) other_update: bool,
     /// P-SEAMLDR is ready, if it says.
     pub(crate) seamldr_ready: Option<bool>,
     /// P-SEAMLDR is one of the 1.x line, which insists on more reserved bytes.
@@ -95,6 +97,8 @@ pub(crate) enum Check {
     Same,
     /// Every present CPU is online.
     CpusOnline,
+    /// No other update runs.
+    NoOtherUpdate,
     /// P-SEAMLDR is ready.
     Seamldr,
     /// P-SEAMLDR can record another update.
@@ -114,6 +118,7 @@ impl Check {
         Self::Handoff,
         Self::Same,
         Self::CpusOnline,
+        Self::NoOtherUpdate,
         Self::Seamldr,
         Self::UpdatesLeft,
     ];
@@ -133,6 +138,7 @@ impl fmt::Display for Check {
             Self::Handoff => "handoff",
             Self::Same => "same",
             Self::CpusOnline => "cpus-online",
+            Self::NoOtherUpdate => "no-other-update",
             Self::Seamldr => "seamldr",
             Self::UpdatesLeft => "updates-left",
         })
@@ -172,6 +178,8 @@ pub(crate) enum Problem {
     },
     /// Not every present CPU is online.
     CpusOffline { online: u32, present: u32 },
+    /// Another update runs.
+    AnotherUpdate,
     /// P-SEAMLDR is not ready.
     SeamldrNotReady,
     /// P-SEAMLDR cannot record another update.
@@ -217,7 +225,10 @@ impl fmt::Display for Problem {
                     "only {online} of {present} CPUs are online, all are needed"
                 )
             }
-            Self::SeamldrNotReady => write!(f, "P-SEAMLDR is not ready"),
+            Self::AnotherUpdate => write!(f, "another update is running"),
+            Self::SeamldrNotReady => {
+                write!(f, "P-SEAMLDR was shut down, it is back after a reboot")
+            }
             Self::NoUpdatesLeft => write!(f, "no updates are left before the next reboot"),
         }
     }
@@ -327,6 +338,7 @@ impl Preflight<'_> {
                 online: host.online,
                 present: host.present,
             }),
+            Check::NoOtherUpdate => host.other_update.then_some(Problem::AnotherUpdate),
             Check::Seamldr => match host.seamldr_ready {
                 None => return Verdict::Skip,
                 Some(ready) => (!ready).then_some(Problem::SeamldrNotReady),

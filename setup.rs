@@ -15,6 +15,10 @@ use kernel::{
     bindings,
     error::to_result,
     prelude::*,
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
     types::NotThreadSafe, //
 };
 
@@ -32,8 +36,8 @@ pub(crate) enum State {
     Unconfigured,
     /// The TDX module runs.
     Ready,
-    /// The TDX module was shut down for an update that did not install another one. Its memory
-    /// and handoff data are intact: an update with a good image saves every TD.
+    /// The TDX module was shut down for an update, and no other one runs. Its handoff data is
+    /// valid: an update with a good image saves every TD.
     Interrupted,
     /// The TDX module is gone, and every TD with it, until the next reboot.
     Lost,
@@ -141,7 +145,7 @@ impl Tdmr {
 /// That of reading; nothing is offered then.
 pub(crate) fn module_configured(features: Features) -> Result {
     // SAFETY: There is no precondition.
-    to_result(unsafe { bindings::tdx_host_module_configured(features.bits()) })
+    retry(|| to_result(unsafe { bindings::tdx_host_module_configured(features.bits()) }))
 }
 
 /// The TDX module cannot be configured any more: free what was prepared for it.
@@ -166,7 +170,23 @@ pub(crate) fn module_updated(features: Features, version: Version) {
 /// Reads the rest of the system information after an update, and replaces it where it differs.
 pub(crate) fn refresh_sysinfo() -> Result {
     // SAFETY: There is no precondition.
-    to_result(unsafe { bindings::tdx_host_refresh_sysinfo() })
+    retry(|| to_result(unsafe { bindings::tdx_host_refresh_sysinfo() }))
+}
+
+/// Repeats `read`, which reads the system information, a few times while it fails: the core does
+/// not say whether the reason may pass.
+fn retry(read: impl Fn() -> Result) -> Result {
+    const TRIES: u32 = 10;
+
+    let mut result = read();
+    for _ in 1..TRIES {
+        if result.is_ok() {
+            break;
+        }
+        fsleep(Delta::from_millis(1));
+        result = read();
+    }
+    result
 }
 
 /// The version of the running TDX module as KVM sees it, or `None` when there is none.

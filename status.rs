@@ -80,10 +80,11 @@ impl fmt::Display for Leaf {
 pub(crate) struct Operand(u32);
 
 impl Operand {
-    /// Whether it is the version itself (RAX), or an operand that version 1 of TDH.SYS.CONFIG
-    /// added: the bitmap of features (R9) or the wall clock (R11).
+    /// Whether it is the version itself (RAX), or an operand that version 1 of TDH.SYS.CONFIG or
+    /// of TDH.SYS.UPDATE added: the bitmap of features (R9), the one behind it (R10), or the wall
+    /// clock (R11).
     pub(crate) fn is_of_version_1(self) -> bool {
-        matches!(self.0, 0 | 9 | 11)
+        matches!(self.0, 0 | 9..=11)
     }
 }
 
@@ -125,6 +126,8 @@ impl Status {
     pub(crate) const KEY_GENERATION_FAILED: Self = Self(0x8000_0800_0000_0000);
     pub(crate) const KEY_CONFIGURED: Self = Self(0x0000_0815_0000_0000);
     pub(crate) const OPERAND_INVALID: Self = Self(0xC000_0100_0000_0000);
+    pub(crate) const INVALID_RCX: Self = Self(0xC000_0100_0000_0001);
+    pub(crate) const SYS_INVALID_HANDOFF: Self = Self(0xC000_0509_0000_0000);
     pub(crate) const SYS_CONFIG_NOT_PENDING: Self = Self(0xC000_050C_0000_0000);
 
     // P-SEAMLDR's.
@@ -158,10 +161,9 @@ impl Status {
         (self.0 & 0xFFFF_FFFF) as u32
     }
 
-    /// Whether the target does not know the leaf in this version.
-    pub(crate) fn is_unknown_version(self) -> bool {
-        // OPERAND_INVALID, RAX
-        self == Self::OPERAND_INVALID
+    /// Whether the TDX module does not take the leaf's version 1, or not with these features.
+    pub(crate) fn is_of_version_1(self) -> bool {
+        self.invalid_operand().is_some_and(Operand::is_of_version_1)
     }
 
     /// The operand that an OPERAND_INVALID names.
@@ -204,6 +206,7 @@ impl Status {
                 Self::KEY_GENERATION_FAILED => "KEY_GENERATION_FAILED",
                 Self::KEY_CONFIGURED => "KEY_CONFIGURED",
                 Self::OPERAND_INVALID => "OPERAND_INVALID",
+                Self::SYS_INVALID_HANDOFF => "SYS_INVALID_HANDOFF",
                 Self::SYS_CONFIG_NOT_PENDING => "SYS_CONFIG_NOT_PENDING",
                 Self(0xC000_0500_0000_0000) => "SYS_INIT_NOT_PENDING",
                 Self(0xC000_0502_0000_0000) => "SYS_LP_INIT_NOT_DONE",
@@ -212,7 +215,6 @@ impl Status {
                 Self(0xC000_0506_0000_0000) => "SYS_SHUTDOWN",
                 Self(0xC000_0507_0000_0000) => "SYS_KEY_CONFIG_NOT_PENDING",
                 Self(0xC000_0508_0000_0000) => "SYS_STATE_INCORRECT",
-                Self(0xC000_0509_0000_0000) => "SYS_INVALID_HANDOFF",
                 Self(0xC000_050A_0000_0000) => "SYS_INCOMPATIBLE_SIGSTRUCT",
                 Self(0xC000_050B_0000_0000) => "SYS_LP_INIT_NOT_PENDING",
                 Self(0xC000_050D_0000_0000) => "SYS_INCORRECT_PLATFORM",

@@ -149,8 +149,7 @@ fn config(setup: &Setup) -> Result<Features, Error> {
     retry(|| seamcall::sys_config(&tdmrs, setup.global_keyid, features)).map_err(|failure| {
         // Version 1 or one of its operands: a TDX module that offers a feature and does not take
         // it in the way that the kernel asks for it. There is no second try without the feature.
-        let operand = failure.status.invalid_operand();
-        if !features.is_empty() && operand.is_some_and(|operand| operand.is_of_version_1()) {
+        if !features.is_empty() && failure.status.is_of_version_1() {
             Error::Unsupported(failure)
         } else if failure.status.is(Status::SYS_CONFIG_NOT_PENDING) {
             Error::CpusMissing(failure)
@@ -166,21 +165,7 @@ fn config(setup: &Setup) -> Result<Features, Error> {
 fn finish(setup: &Setup, features: Features) -> Result<(), Error> {
     config_key()?;
     init_tdmrs(setup)?;
-    offer(features)
-}
-
-/// Offers TDX to KVM, which the core does when it has read the system information again.
-fn offer(features: Features) -> Result<(), Error> {
-    // The core does not say whether a failure to read may pass.
-    let mut result = setup::module_configured(features);
-    for _ in 1..READ_TRIES {
-        if result.is_ok() {
-            break;
-        }
-        fsleep(Delta::from_millis(1));
-        result = setup::module_configured(features);
-    }
-    result.map_err(Error::Sysinfo)
+    setup::module_configured(features).map_err(Error::Sysinfo)
 }
 
 /// Checks that every package has a CPU that can make the package's key.
@@ -259,9 +244,6 @@ fn init_tdmr(tdmr: &Tdmr, progress: &Progress) -> seamcall::Result<()> {
     }
     Ok(())
 }
-
-/// How often the system information is read before the failure to read it counts.
-const READ_TRIES: u32 = 10;
 
 /// How often a SEAMCALL is made before a transient failure counts.
 const TRIES: u32 = 100;

@@ -103,6 +103,7 @@ pub(crate) enum CheckId {
     CpusOnline = 12,
     Seamldr = 13,
     UpdatesLeft = 14,
+    NoOtherUpdate = 15,
 }
 
 /// `enum tdx_host_verdict`
@@ -200,6 +201,7 @@ pub(crate) struct Update {
     pub(crate) attempts: u32,
     pub(crate) reserved2: u32,
     pub(crate) blackout_ns: u64,
+    pub(crate) total_blackout_ns: u64,
     pub(crate) from: Version,
     pub(crate) to: Version,
     pub(crate) text: [u8; TEXT_SIZE],
@@ -214,7 +216,7 @@ impl Extensible for Check {
 }
 
 impl Extensible for Update {
-    const FIRST_SIZE: usize = 328;
+    const FIRST_SIZE: usize = 336;
 }
 
 impl CheckResult {

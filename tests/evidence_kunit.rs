@@ -57,6 +57,7 @@ fn preflight(file: &[u8]) -> Result<usize> {
         cpus: &[0xC06F2, 0x806F8],
         online: 8,
         present: 8,
+        other_update: false,
         seamldr_ready: Some(true),
         strict_sigstruct: true,
         updates_left: 1,

@@ -84,6 +84,10 @@ pub(crate) struct Scenario {
     pub(crate) cpus: u32,
     /// One of them is offline.
     pub(crate) cpu_offline: bool,
+    /// So many have come since the number of CPUs was taken.
+    pub(crate) new_cpus: u32,
+    /// How many more updates P-SEAMLDR can record.
+    pub(crate) updates_left: u32,
     /// The old module is shut down already.
     pub(crate) resumed: bool,
     /// CPUs, by their bits, that have called SEAMLDR.INSTALL in a round that is still open.
@@ -117,8 +121,8 @@ pub(crate) struct State {
     pub(crate) cpu: u32,
     /// The module.
     pub(crate) module: Module,
-    /// Updates that P-SEAMLDR has recorded.
-    installed: bool,
+    /// How many more updates P-SEAMLDR can record.
+    updates_left: u32,
     /// The CPU whose SEAMLDR.INSTALL installed the new module.
     pub(crate) installed_by: Option<u32>,
     /// The CPU that has made TDH.SYS.INIT.
@@ -147,6 +151,25 @@ pub(crate) struct State {
     pub(crate) pauses: u32,
 }
 
+impl State {
+    /// Whether another module could take the TDs over; `None` when one runs.
+    ///
+    /// That one is installed, initialized or even refuses to take them over does not touch the
+    /// handoff data. But P-SEAMLDR must be able to record one more update.
+    pub(crate) fn can_be_saved(&self) -> Option<bool> {
+        let is_invalid = self
+            .failed
+            .is_some_and(|(_, failure)| failure.status.is(Status::SYS_INVALID_HANDOFF));
+        match self.module {
+            Module::Old | Module::New => None,
+            Module::Wiped => Some(false),
+            // P-SEAMLDR has recorded nothing yet, so there was room for this one.
+            Module::ShutDown => Some(true),
+            Module::Installed | Module::Initialized => Some(!is_invalid && self.updates_left > 0),
+        }
+    }
+}
+
 /// The firmware.
 #[pin_data]
 pub(crate) struct Mock {
@@ -169,7 +192,7 @@ impl Mock {
             } else {
                 Module::Old
             },
-            installed: false,
+            updates_left: scenario.updates_left,
             installed_by: None,
             initialized_by: None,
             round: scenario.open_round,
@@ -248,8 +271,8 @@ const LP_INIT_DONE: u64 = 0xC000_0503_0000_0000;
 const SYS_STATE_INCORRECT: u64 = 0xC000_0508_0000_0000;
 
 impl Firmware for &Mock {
-    fn all_cpus_online(&self) -> bool {
-        !self.scenario.cpu_offline
+    fn all_cpus_online(&self, cpus: u32) -> bool {
+        !self.scenario.cpu_offline && cpus == self.scenario.cpus + self.scenario.new_cpus
     }
 
     fn shutdown(&self) -> Result<(), Failure> {
@@ -275,7 +298,7 @@ impl Firmware for &Mock {
         let registered = state.round.count_ones();
         let completes = (state.round | cpu) == all && self.scenario.seamldr != Seamldr::Waiting;
         let refused = state.round & cpu != 0
-            || state.module != Module::ShutDown
+            || matches!(state.module, Module::Old | Module::New | Module::Wiped)
             || self.scenario.seamldr == Seamldr::Refusing;
 
         let (status, wipes) = if refused {
@@ -290,7 +313,7 @@ impl Firmware for &Mock {
             state.round |= cpu;
             if completes {
                 state.round = 0;
-                state.installed = true;
+                state.updates_left -= 1;
                 state.installed_by = Some(state.cpu);
                 state.module = Module::Installed;
             }
@@ -311,8 +334,8 @@ impl Firmware for &Mock {
         })
     }
 
-    fn is_installed(&self) -> Option<bool> {
-        (self.scenario.seamldr != Seamldr::Silent).then(|| self.state.lock().installed)
+    fn updates_left(&self) -> Option<u32> {
+        (self.scenario.seamldr != Seamldr::Silent).then(|| self.state.lock().updates_left)
     }
 
     fn sys_init(&self) -> Result<(), Failure> {
@@ -360,12 +383,9 @@ impl Firmware for &Mock {
 
     fn gone(&self, recoverable: bool) {
         let mut state = self.state.lock();
-        // Once the new module is installed, TDs may or may not be given up when it fails.
-        state.gone_wrong |= match state.module {
-            Module::Old | Module::New => true,
-            Module::ShutDown => !recoverable,
-            Module::Wiped => recoverable,
-            Module::Installed | Module::Initialized => false,
+        state.gone_wrong |= match state.can_be_saved() {
+            Some(can_be_saved) => recoverable != can_be_saved,
+            None => true,
         };
         state.gone = Some(recoverable);
         state.gone_calls += 1;

@@ -39,7 +39,12 @@ struct Report {
 /// Makes an update, with the CPU at `lead` as lead, and checks what holds for each.
 fn update(scenario: Scenario, lead: u32, order: Order) -> Result<Report> {
     let firmware = Mock::new(scenario)?;
-    let lockstep = Lockstep::new(&*firmware, scenario.cpus, scenario.resumed);
+    let lockstep = Lockstep::new(
+        &*firmware,
+        scenario.cpus,
+        scenario.updates_left,
+        scenario.resumed,
+    );
     let polled = scenario.cpus - u32::from(scenario.cpu_offline);
 
     let through = schedule::run(&lockstep, polled, lead, order, |cpu| firmware.run_on(cpu))?;
@@ -54,18 +59,8 @@ fn update(scenario: Scenario, lead: u32, order: Order) -> Result<Report> {
     let is_true = match remains {
         None => module == Module::New,
         Some(Remains::OldModule) => module == Module::Old,
-        Some(Remains::HandoffData) => match module {
-            Module::ShutDown => true,
-            // It could not be known that the new one is installed.
-            Module::Installed => scenario.seamldr == Seamldr::Silent,
-            _ => false,
-        },
-        Some(Remains::Nothing) => {
-            matches!(
-                module,
-                Module::Wiped | Module::Installed | Module::Initialized
-            )
-        }
+        Some(Remains::HandoffData) => state.can_be_saved() == Some(true),
+        Some(Remains::Nothing) => state.can_be_saved() == Some(false),
     };
     check!(
         is_true,
@@ -122,6 +117,8 @@ const fn clean(cpus: u32) -> Scenario {
     Scenario {
         cpus,
         cpu_offline: false,
+        new_cpus: 0,
+        updates_left: 2,
         resumed: false,
         open_round: 0,
         seamldr: Seamldr::Sound,
@@ -195,7 +192,8 @@ mod tests {
     const INVALID_RCX: Status = Status::new(0xC000_0100_0000_0001);
     const BAD_SIGSTRUCT: Status = Status::new(0xC000_050A_0000_0000);
     const LP_INIT_DONE: Status = Status::new(0xC000_0503_0000_0000);
-    const INVALID_HANDOFF: Status = Status::new(0xC000_0509_0000_0000);
+    const STATE_INCORRECT: Status = Status::new(0xC000_0508_0000_0000);
+    const INVALID_HANDOFF: Status = Status::SYS_INVALID_HANDOFF;
 
     const DONE: Option<Remains> = None;
     const OLD: Option<Remains> = Some(Remains::OldModule);
@@ -264,13 +262,14 @@ mod tests {
         (Install, At::Last, 1, EBADHASH, true, NOTHING),
         (Install, At::Last, 1, ENOMEM, true, NOTHING),
         (SysInit, At::First, 3, NO_ENTROPY, false, DONE),
-        (SysInit, At::First, FOR_EVER, NO_ENTROPY, false, NOTHING),
-        (SysInit, At::First, 1, BAD_SIGSTRUCT, false, NOTHING),
+        (SysInit, At::First, FOR_EVER, NO_ENTROPY, false, HANDOFF),
+        (SysInit, At::First, 1, BAD_SIGSTRUCT, false, HANDOFF),
         (LpInit, At::Each, 3, SYS_BUSY, false, DONE),
-        (LpInit, At::Each, FOR_EVER, SYS_BUSY, false, NOTHING),
-        (LpInit, At::Each, 1, LP_INIT_DONE, false, NOTHING),
+        (LpInit, At::Each, FOR_EVER, SYS_BUSY, false, HANDOFF),
+        (LpInit, At::Each, 1, LP_INIT_DONE, false, HANDOFF),
         (Update, At::First, 3, SYS_BUSY, false, DONE),
-        (Update, At::First, FOR_EVER, SYS_BUSY, false, NOTHING),
+        (Update, At::First, FOR_EVER, SYS_BUSY, false, HANDOFF),
+        (Update, At::First, 1, STATE_INCORRECT, false, HANDOFF),
         (Update, At::First, 1, INVALID_HANDOFF, false, NOTHING),
     ];
 
@@ -285,9 +284,23 @@ mod tests {
         (Install, At::Last, 1, EBADHASH, true, NOTHING),
         (Install, At::Last, 1, ENOENTROPY, true, NOTHING),
         (SysInit, At::First, 3, NO_ENTROPY, false, DONE),
+        (SysInit, At::First, 1, BAD_SIGSTRUCT, false, HANDOFF),
+        (LpInit, At::Each, 1, LP_INIT_DONE, false, HANDOFF),
+        (Update, At::First, 1, STATE_INCORRECT, false, HANDOFF),
+        (Update, At::First, 1, INVALID_HANDOFF, false, NOTHING),
+    ];
+
+    /// Faults of an update that is the last one which P-SEAMLDR can record: once it is installed,
+    /// nothing else can be.
+    const FAULTS_OF_THE_LAST: &[Row] = &[
+        (Install, At::Early, 1, EBADPARAM, false, HANDOFF),
+        (Install, At::Last, 1, ENOENTROPY, false, DONE),
+        (Install, At::Last, 1, EBADSIG, false, HANDOFF),
+        (SysInit, At::First, 3, NO_ENTROPY, false, DONE),
         (SysInit, At::First, 1, BAD_SIGSTRUCT, false, NOTHING),
         (LpInit, At::Each, 1, LP_INIT_DONE, false, NOTHING),
-        (Update, At::First, 1, INVALID_HANDOFF, false, NOTHING),
+        (Update, At::First, 3, SYS_BUSY, false, DONE),
+        (Update, At::First, 1, STATE_INCORRECT, false, NOTHING),
     ];
 
     /// Makes the update of each row in `scenario`, with the fault at each of its places.
@@ -367,6 +380,21 @@ mod tests {
     fn faults() -> Result {
         CPUS.into_iter()
             .try_for_each(|cpus| each_fault(FAULTS, clean(cpus)))
+    }
+
+    #[test]
+    fn faults_of_the_last_update() -> Result {
+        for cpus in CPUS {
+            for is_resumed in [false, true] {
+                let scenario = Scenario {
+                    updates_left: 1,
+                    resumed: is_resumed,
+                    ..clean(cpus)
+                };
+                each_fault(FAULTS_OF_THE_LAST, scenario)?;
+            }
+        }
+        Ok(())
     }
 
     #[test]
@@ -495,6 +523,26 @@ mod tests {
     }
 
     #[test]
+    fn cpus_that_have_come_since() -> Result {
+        // P-SEAMLDR would wait for them, and nobody would call it on them.
+        for cpus in CPUS {
+            for (order, lead) in orders(cpus, 1) {
+                let scenario = Scenario {
+                    new_cpus: 1,
+                    ..clean(cpus)
+                };
+                let got = update(scenario, lead, order)?;
+                check!(
+                    got.remains == OLD && got.installs == 0,
+                    "{:?} remains: {scenario:?}, {order:?}\n",
+                    got.remains
+                );
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn seamldr_without_success() -> Result {
         // What P-SEAMLDR does; with an interrupted update; with a SEAMCALL's failure.
         const TABLE: &[(Seamldr, bool, Option<Remains>, bool)] = &[
@@ -504,7 +552,8 @@ mod tests {
             (Seamldr::Refusing, true, HANDOFF, true),
             // Who knows that the round is complete need not ask.
             (Seamldr::Silent, false, DONE, false),
-            (Seamldr::Silent, true, HANDOFF, false),
+            // Who does not know it finds out.
+            (Seamldr::Silent, true, DONE, false),
         ];
         for cpus in CPUS {
             for &(seamldr, is_resumed, wanted, has_failure) in TABLE {
@@ -529,7 +578,7 @@ mod tests {
 
     #[test]
     fn no_word_of_seamldr_after_sys_init() -> Result {
-        // It may be installed, so it must not be said that the TDs are safe.
+        // As far as is known the TDs can be saved, so nobody may give them up.
         let fault = Fault {
             call: SysInit,
             place: 0,
@@ -543,7 +592,7 @@ mod tests {
             ..with(fault, clean(2))
         };
         let got = update(scenario, 0, Order::Ascending)?;
-        check!(got.remains == NOTHING, "{:?} remains\n", got.remains);
+        check!(got.remains == HANDOFF, "{:?} remains\n", got.remains);
         Ok(())
     }
 
@@ -555,7 +604,7 @@ mod tests {
             (Trouble::None, DONE, 1, 3, 1),
             (Trouble::NoEntropy, DONE, 2, 3, 1),
             // However many CPUs fail, one reports it.
-            (Trouble::LpInit, NOTHING, 1, 2, 2),
+            (Trouble::LpInit, HANDOFF, 1, 2, 2),
         ];
         const CPUS: u32 = 4;
 

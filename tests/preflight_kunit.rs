@@ -77,6 +77,7 @@ impl Case {
                 cpus: &[0xC06F2, 0x806F8],
                 online: 8,
                 present: 8,
+                other_update: false,
                 seamldr_ready: Some(true),
                 strict_sigstruct: true,
                 updates_left: 1,
@@ -256,6 +257,11 @@ mod tests {
                 online: 7,
                 present: 8,
             }),
+        ),
+        (
+            |case| case.host.other_update = true,
+            Check::NoOtherUpdate,
+            Verdict::Fail(Problem::AnotherUpdate),
         ),
         (
             |case| case.host.seamldr_ready = Some(false),

@@ -198,7 +198,7 @@ mod tests {
             (0xC000_0100_0000_0002, Some(("RDX", false))),
             (0xC000_0100_0000_0008, Some(("R8", false))),
             (0xC000_0100_0000_0009, Some(("R9", true))),
-            (0xC000_0100_0000_000A, Some(("R10", false))),
+            (0xC000_0100_0000_000A, Some(("R10", true))),
             (0xC000_0100_0000_000B, Some(("R11", true))),
             (0xC000_0100_0000_0040, Some(("64", false))),
             (0xC000_0101_0000_0009, None),
@@ -224,10 +224,14 @@ mod tests {
 
     #[test]
     fn unknown_version() {
-        assert!(Status::new(0xC000_0100_0000_0000).is_unknown_version());
-        assert!(!Status::new(0xC000_0100_0000_0009).is_unknown_version());
-        assert!(!Status::new(0xC000_0101_0000_0000).is_unknown_version());
-        assert!(!Status::SUCCESS.is_unknown_version());
+        for operand in [0, 9, 10, 11] {
+            assert!(Status::new(0xC000_0100_0000_0000 | operand).is_of_version_1());
+        }
+        for operand in [1, 2, 8, 12] {
+            assert!(!Status::new(0xC000_0100_0000_0000 | operand).is_of_version_1());
+        }
+        assert!(!Status::new(0xC000_0101_0000_0000).is_of_version_1());
+        assert!(!Status::SUCCESS.is_of_version_1());
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub(crate) enum Trouble {
     LpInit,
 }
 
+/// How many more updates P-SEAMLDR can record.
+const UPDATES_LEFT: u32 = 2;
+
 /// A firmware that takes its time, and counts.
 struct Slow {
     cpus: u32,
@@ -84,8 +87,8 @@ impl Slow {
 }
 
 impl Firmware for Arc<Slow> {
-    fn all_cpus_online(&self) -> bool {
-        true
+    fn all_cpus_online(&self, cpus: u32) -> bool {
+        cpus == self.cpus
     }
 
     fn shutdown(&self) -> Result<(), Failure> {
@@ -112,8 +115,9 @@ impl Firmware for Arc<Slow> {
         Ok(())
     }
 
-    fn is_installed(&self) -> Option<bool> {
-        Some(self.installs.load(Relaxed) == self.rounds() * self.cpus)
+    fn updates_left(&self) -> Option<u32> {
+        let is_installed = self.installs.load(Relaxed) == self.rounds() * self.cpus;
+        Some(UPDATES_LEFT - u32::from(is_installed))
     }
 
     fn sys_init(&self) -> Result<(), Failure> {
@@ -193,7 +197,7 @@ pub(crate) fn update(cpus: u32, trouble: Trouble) -> Result<Report> {
         },
         GFP_KERNEL,
     )?;
-    let lockstep = Lockstep::new(firmware.clone(), cpus, false);
+    let lockstep = Lockstep::new(firmware.clone(), cpus, UPDATES_LEFT, false);
     let shared = Arc::pin_init(
         pin_init!(Shared {
             lockstep,

@@ -91,7 +91,7 @@ mod tests {
         }
         "tdx_host_update": uapi::Update {
             size, flags, image, image_size, wait_ms, reserved, outcome, step, error, cpu, leaf,
-            status, reason, count, attempts, reserved2, blackout_ns, from, to, text,
+            status, reason, count, attempts, reserved2, blackout_ns, total_blackout_ns, from, to, text,
         }
     };
 

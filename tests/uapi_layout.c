@@ -146,6 +146,7 @@ const struct tdx_host_layout tdx_host_layout[] = {
 	OFFSET(tdx_host_update, attempts),
 	OFFSET(tdx_host_update, reserved2),
 	OFFSET(tdx_host_update, blackout_ns),
+	OFFSET(tdx_host_update, total_blackout_ns),
 	OFFSET(tdx_host_update, from),
 	OFFSET(tdx_host_update, to),
 	OFFSET(tdx_host_update, text),

@@ -66,9 +66,8 @@ struct tdx_host_version {
  * @TDX_HOST_STATE_ABSENT: No TDX module.
  * @TDX_HOST_STATE_UNCONFIGURED: A TDX module that is not configured.
  * @TDX_HOST_STATE_READY: A TDX module that runs.
- * @TDX_HOST_STATE_INTERRUPTED: A TDX module that was shut down for an update
- *	that did not install another one. An update with a good image saves
- *	every TD.
+ * @TDX_HOST_STATE_INTERRUPTED: A TDX module that was shut down for an update,
+ *	and no other one runs. An update with a good image saves every TD.
  * @TDX_HOST_STATE_LOST: No TDX module until the next reboot, and no TD.
  * @TDX_HOST_STATE_UPDATING: An update is running, or waits for TD builds.
  */
@@ -163,6 +162,7 @@ struct tdx_host_info {
  * @TDX_HOST_CHECK_CPUS_ONLINE: Every present CPU is online.
  * @TDX_HOST_CHECK_SEAMLDR: P-SEAMLDR is ready.
  * @TDX_HOST_CHECK_UPDATES_LEFT: P-SEAMLDR can record another update.
+ * @TDX_HOST_CHECK_NO_OTHER_UPDATE: No other update runs.
  */
 enum tdx_host_check_id {
 	TDX_HOST_CHECK_IMAGE		= 1,
@@ -179,6 +179,7 @@ enum tdx_host_check_id {
 	TDX_HOST_CHECK_CPUS_ONLINE	= 12,
 	TDX_HOST_CHECK_SEAMLDR		= 13,
 	TDX_HOST_CHECK_UPDATES_LEFT	= 14,
+	TDX_HOST_CHECK_NO_OTHER_UPDATE	= 15,
 };
 
 /**
@@ -260,8 +261,8 @@ struct tdx_host_check {
  * @TDX_HOST_OUTCOME_UPDATED: The new module runs.
  * @TDX_HOST_OUTCOME_REFUSED: Nothing has changed. The old module runs on, if one
  *	ran.
- * @TDX_HOST_OUTCOME_INTERRUPTED: No module runs. The TDs are intact, and an
- *	update with a good image saves them.
+ * @TDX_HOST_OUTCOME_INTERRUPTED: No module runs. An update with a good image
+ *	saves the TDs, as long as nobody runs them meanwhile.
  * @TDX_HOST_OUTCOME_LOST: No module runs until the next reboot, and no TD.
  */
 enum tdx_host_outcome {
@@ -336,6 +337,7 @@ enum tdx_host_reason {
  * @attempts: Returned: how often all CPUs were stopped.
  * @reserved2: Returned as zero.
  * @blackout_ns: Returned: for how long they were the last time, in nanoseconds.
+ * @total_blackout_ns: Returned: for how long they were in all attempts.
  * @from: Returned: version of the TDX module before, if there was one.
  * @to: Returned: version of the TDX module after, if there is one.
  * @text: Returned: why there was no update in words, without a line break;
@@ -351,13 +353,14 @@ enum tdx_host_reason {
  * errors of an update are:
  *
  *  - EBUSY: TDs are being built, see @reason and @count; or another update
- *    runs, or a present CPU is offline, or P-SEAMLDR is not ready. Try again.
+ *    runs, or a present CPU is offline. Try again.
  *  - EINVAL: The file is no image, or one that cannot replace the running
  *    module.
  *  - ENOSPC: No updates are left before the next reboot.
  *  - ETIMEDOUT: TDs were still being built after @wait_ms.
  *  - ECANCELED: The caller was killed while it waited.
- *  - EIO: A SEAMCALL failed, see @leaf and @status, or TDX is lost.
+ *  - EIO: A SEAMCALL failed, see @leaf and @status, or TDX is lost, or
+ *    P-SEAMLDR was shut down.
  *  - ENOMEM and others: The kernel failed.
  */
 struct tdx_host_update {
@@ -378,6 +381,7 @@ struct tdx_host_update {
 	__u32 attempts;
 	__u32 reserved2;
 	__u64 blackout_ns;
+	__u64 total_blackout_ns;
 	struct tdx_host_version from;
 	struct tdx_host_version to;
 	char text[TDX_HOST_TEXT_SIZE];

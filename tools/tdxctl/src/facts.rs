@@ -51,8 +51,8 @@ impl State {
             Self::Ready => "the TDX module runs",
             Self::Updating => "an update is running",
             Self::Interrupted => {
-                "an update was interrupted; every TD is intact, update with a good image to save \
-                 them"
+                "an update was interrupted; every TD can be saved, do not run them and update with \
+                 a good image"
             }
             Self::Lost => "TDX and every TD are lost until the next reboot",
         }

@@ -62,6 +62,7 @@ pub const IMAGE_CHECKS: &[(&str, &str)] = &[
     ),
     ("same", "It is another module than runs."),
     ("cpus-online", "Every present CPU is online."),
+    ("no-other-update", "No other update runs."),
     ("seamldr", "P-SEAMLDR is ready."),
     ("updates-left", "P-SEAMLDR can record another update."),
 ];
@@ -91,6 +92,7 @@ pub fn run(host: &Host, facts: Result<&Facts, &Unknown>, image: &Image<'_>) -> V
     let evidence = evidence::of(image);
     let cpus = host.cpus().map(|cpus| cpus.signatures);
     let seamldr = facts.and_then(|facts| facts.seamldr_version.as_ref().ok());
+    let state = facts.map(|facts| &facts.state);
     let number = |value: Option<&Known<u32>>| value.and_then(|known| known.as_ref().ok().copied());
     let online = host.count_cpus("online");
     let present = host.count_cpus("present");
@@ -102,6 +104,7 @@ pub fn run(host: &Host, facts: Result<&Facts, &Unknown>, image: &Image<'_>) -> V
         cpus: cpus.as_deref().unwrap_or_default(),
         online: *online.as_ref().unwrap_or(&0),
         present: *present.as_ref().unwrap_or(&0),
+        other_update: state.is_some_and(|state| *state == Ok(State::Updating)),
         seamldr_ready: None,
         strict_sigstruct: seamldr.is_some_and(|version| version.starts_with("1.")),
         updates_left: number(facts.map(|facts| &facts.updates_left)).unwrap_or(1),
@@ -129,6 +132,11 @@ pub fn run(host: &Host, facts: Result<&Facts, &Unknown>, image: &Image<'_>) -> V
                     .or(present.as_ref().err())
                     .map(Unknown::to_string)
             }
+            Check::NoOtherUpdate => match state {
+                None => "no driver says so".into(),
+                Some(Err(unknown)) => unknown.to_string(),
+                Some(Ok(_)) => return None,
+            },
             Check::Seamldr => "P-SEAMLDR does not say so here".into(),
             Check::UpdatesLeft => match facts.map(|facts| &facts.updates_left) {
                 None => "no driver says so".into(),
@@ -151,7 +159,7 @@ pub fn run(host: &Host, facts: Result<&Facts, &Unknown>, image: &Image<'_>) -> V
             preflight::Verdict::Pass => Checked::new(&name, Verdict::Pass, words_for_pass(&name)),
             preflight::Verdict::Fail(_) => Checked {
                 errno: match check {
-                    Check::CpusOnline => -libc::EBUSY,
+                    Check::CpusOnline | Check::NoOtherUpdate => -libc::EBUSY,
                     Check::UpdatesLeft => -libc::ENOSPC,
                     _ => -libc::EINVAL,
                 },
@@ -181,16 +189,14 @@ fn host_check(facts: Result<&Facts, &Unknown>) -> Checked {
     match facts {
         Err(unknown) => Checked::new("host", Verdict::Skip, unknown.to_string()),
         Ok(facts) => match facts.state {
-            Ok(State::Ready | State::Interrupted) | Err(_) if !facts.can_update => {
+            Ok(State::Ready | State::Interrupted | State::Updating) | Err(_)
+                if !facts.can_update =>
+            {
                 failed("the TDX module cannot be updated on this host")
             }
-            Ok(State::Ready | State::Interrupted) => {
+            Ok(State::Ready | State::Interrupted | State::Updating) => {
                 Checked::new("host", Verdict::Pass, words_for_pass("host"))
             }
-            Ok(State::Updating) => Checked {
-                errno: -libc::EBUSY,
-                ..failed("another update is running")
-            },
             Ok(state) => failed(state.meaning()),
             Err(ref unknown) => Checked::new("host", Verdict::Skip, unknown.to_string()),
         },

@@ -144,6 +144,7 @@ pub struct Update {
     pub attempts: u32,
     pub reserved2: u32,
     pub blackout_ns: u64,
+    pub total_blackout_ns: u64,
     pub from: Version,
     pub to: Version,
     pub text: [u8; TEXT_SIZE],
@@ -206,7 +207,7 @@ mod tests {
         });
         layout!(facts, Update = "tdx_host_update" {
             size, flags, image, image_size, wait_ms, reserved, outcome, step, error, cpu, leaf,
-            status, reason, count, attempts, reserved2, blackout_ns, from, to, text,
+            status, reason, count, attempts, reserved2, blackout_ns, total_blackout_ns, from, to, text,
         });
         numbers!(
             facts,

@@ -132,6 +132,15 @@ impl Checks {
         })
     }
 
+    /// Whether this check fails and no other one does.
+    pub fn only_fails(&self, name: &str) -> bool {
+        let mut failed = self
+            .checks
+            .iter()
+            .filter(|check| check.verdict == Verdict::Fail);
+        failed.next().is_some_and(|check| check.name == name) && failed.next().is_none()
+    }
+
     fn conclusion(&self) -> String {
         let verdict = match (self.possible, self.complete) {
             (true, true) => Verdict::Pass,

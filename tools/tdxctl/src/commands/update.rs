@@ -105,7 +105,11 @@ pub fn run(host: &Host, arguments: &cli::Update, json: bool) -> Result<Exit, Fai
         return Err(Failure::new(Exit::Lost, State::Lost.meaning()));
     }
     let checks = Checks::make(host, Ok(&facts), path, &bytes, &image)?;
-    if let Some(obstacle) = checks.obstacle() {
+    // That another update runs is no reason not to try: it may be over then, or is waited for.
+    if let Some(obstacle) = checks
+        .obstacle()
+        .filter(|_| !checks.only_fails("no-other-update"))
+    {
         return Err(obstacle);
     }
     if !arguments.yes && !agreed(&checks, &facts, &image)? {
@@ -197,7 +201,7 @@ fn tell(ended: &Ended, exit: Exit) -> Result<(), Failure> {
     let outcome = match exit {
         Exit::Lost => "update failed, TDX is lost until the next reboot",
         Exit::Interrupted => {
-            "update interrupted, every TD is intact: update with a good image to save them"
+            "update interrupted, every TD can be saved: do not run them and update with a good image"
         }
         Exit::Busy => "not updated, try again later",
         Exit::Canceled => "not updated, canceled",

@@ -43,6 +43,7 @@ fn host(bytes: &[u8; HOST]) -> Host<'static> {
         },
         online: online.into(),
         present: present.into(),
+        other_update: online & 1 != 0,
         seamldr_ready: flag(2).then_some(flag(3)),
         strict_sigstruct: flag(4),
         updates_left: updates.into(),

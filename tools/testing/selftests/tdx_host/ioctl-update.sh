@@ -107,11 +107,11 @@ a_good_image_passes_every_check_and_nothing_changes() {
 	tdxsimctl counters reset
 	mark_log
 	check
-	equal "$(field errno) $(field error) $(field nr_results)" '0 0 14'
+	equal "$(field errno) $(field error) $(field nr_results)" '0 0 15'
 	equal "$(sed -n 's/^check=[0-9]* \([^ ]*\) pass 0 text=$/\1/p' <<<"$answer" | tr '\n' ' ')" \
-		'image host sigstruct production signer signature hash cpu svn handoff same cpus-online seamldr updates-left '
+		'image host sigstruct production signer signature hash cpu svn handoff same cpus-online no-other-update seamldr updates-left '
 	equal "$(sed -n 's/^check=\([0-9]*\) .*/\1/p' <<<"$answer" | tr '\n' ' ')" \
-		'1 2 3 4 5 6 7 8 9 10 11 12 13 14 '
+		'1 2 3 4 5 6 7 8 9 10 11 12 15 13 14 '
 	equal "$(leaves_called)" 'SEAMLDR.INFO TDH.SYS.RD '
 	equal "$(driver_log)" ''
 	nothing_has_changed
@@ -189,7 +189,7 @@ firmware_that_cannot_be_asked_is_named() {
 	check
 	equal "$(field errno) $(field error)" '0 -5'
 	matches "$(verdict host)" '^fail -5 text=.*SEAMLDR.INFO'
-	equal "$(grep -c '^check=.* skip 0 text=not checked, as the host check failed$' <<<"$answer")" 12
+	equal "$(grep -c '^check=.* skip 0 text=not checked, as the host check failed$' <<<"$answer")" 13
 	# What it would have said is not known, the rest is.
 	answer=$(ioctl info)
 	equal "$(field errno) $(field valid)" '0 0xe1'
@@ -212,7 +212,7 @@ an_update() {
 	equal "$(sim version)" "$version"
 	equal "$(cat "$device/num_remaining_updates")" $((updates - 1))
 	us=$(($(field blackout_ns) / 1000))
-	equal "$(cat "$device/last_update")" "result=updated step=done errno=0 leaf=- status=0x0 name=- reason=- count=0 from=$old to=$version attempts=1 blackout_us=$us"
+	equal "$(cat "$device/last_update")" "result=updated step=done errno=0 leaf=- status=0x0 name=- reason=- count=0 from=$old to=$version attempts=1 blackout_us=$us total_blackout_us=$us"
 	matches "$(driver_log)" "TDX module updated from $old to $version, $(nproc) CPUs stopped for $us us"
 }
 
@@ -357,7 +357,8 @@ one_of_two_ioctls_runs() {
 	equal "$(field text)" 'another update is running'
 	# An image can be checked all the same.
 	check
-	equal "$(field errno) $(field error)" '0 0'
+	equal "$(field errno) $(field error)" '0 -16'
+	equal "$(verdict no-other-update)" 'fail -16 text=another update is running'
 	an_update_runs
 	tds vcpu mem finalize
 	end_update
@@ -440,7 +441,11 @@ many_callers() {
 	wait "${pids[@]}" || :
 	for caller in {1..20}; do
 		answer=$(cat "$work/caller.check.$caller")
-		equal "$(field errno) $(field error) $(field nr_results)" '0 0 14'
+		case $(field error) in
+		-16) matches "$(verdict no-other-update)" '^fail' ;;
+		*) equal "$(field error)" 0 ;;
+		esac
+		equal "$(field errno) $(field nr_results)" '0 15'
 	done
 	for caller in {1..4}; do
 		answer=$(cat "$work/caller.update.$caller")

@@ -33,8 +33,8 @@ static_assert(offsetof(struct tdx_host_check_result, text) == 32, "struct tdx_ho
 static_assert(sizeof(struct tdx_host_check_result) >= 256, "struct tdx_host_check_result");
 static_assert(offsetof(struct tdx_host_check, reserved) == 44, "struct tdx_host_check");
 static_assert(sizeof(struct tdx_host_check) >= 48, "struct tdx_host_check");
-static_assert(offsetof(struct tdx_host_update, text) == 104, "struct tdx_host_update");
-static_assert(sizeof(struct tdx_host_update) >= 328, "struct tdx_host_update");
+static_assert(offsetof(struct tdx_host_update, text) == 112, "struct tdx_host_update");
+static_assert(sizeof(struct tdx_host_update) >= 336, "struct tdx_host_update");
 
 #define DEVICE		"/dev/tdx_host"
 #define PAGE_SIZE	4096
@@ -323,6 +323,8 @@ static int cmd_update(const char *path)
 		printf("reason=%u\ncount=%u\nattempts=%u\nreserved2=%u\n", update.reason,
 		       update.count, update.attempts, update.reserved2);
 		printf("blackout_ns=%llu\n", (unsigned long long)update.blackout_ns);
+		printf("total_blackout_ns=%llu\n",
+		       (unsigned long long)update.total_blackout_ns);
 		print_version("from", &update.from);
 		print_version("to", &update.to);
 		print_text("text", update.text, sizeof(update.text));

@@ -67,7 +67,7 @@ there_is_no_other_ioctl() {
 each_structure() {
 	"$@" 168 info
 	"$@" 48 check "$work/zeros"
-	"$@" 328 update "$work/zeros"
+	"$@" 336 update "$work/zeros"
 }
 
 sizes() {
@@ -170,10 +170,10 @@ arrays_of_results_that_cannot_be_are_refused() {
 
 a_file_that_is_no_image_is_named_as_such() {
 	answer=$(ioctl check "$work/zeros")
-	equal "$(field errno) $(field error) $(field nr_results)" '0 -22 14'
+	equal "$(field errno) $(field error) $(field nr_results)" '0 -22 15'
 	equal "$(verdict image)" 'fail -22 text=not a TDX module image: format version: 0x0, neither 0x100 nor 0x200'
 	matches "$(verdict host)" '^skip 0 text=not checked, as the image check failed$'
-	equal "$(grep -c '^check=.* skip 0 text=not checked, as the image check failed$' <<<"$answer")" 13
+	equal "$(grep -c '^check=.* skip 0 text=not checked, as the image check failed$' <<<"$answer")" 14
 	not grep -E '^check=.* (pass|none|unknown) ' <<<"$answer"
 
 	: >"$work/empty"
@@ -184,11 +184,11 @@ a_file_that_is_no_image_is_named_as_such() {
 no_more_results_are_written_than_there_is_room_for() {
 	local room
 	answer=$(ioctl --nr-results 0 --results 0 --result-size 0 check "$work/zeros")
-	equal "$(field error) $(field nr_results)" '-22 14'
-	for room in 1 2 13 14 15; do
+	equal "$(field error) $(field nr_results)" '-22 15'
+	for room in 1 2 14 15 16; do
 		answer=$(ioctl --nr-results "$room" check "$work/zeros")
-		equal "$(field error) $(field nr_results)" '-22 14'
-		equal "$(grep -c ^check= <<<"$answer")" $((room < 14 ? room : 14))
+		equal "$(field error) $(field nr_results)" '-22 15'
+		equal "$(grep -c ^check= <<<"$answer")" $((room < 15 ? room : 15))
 	done
 }
 

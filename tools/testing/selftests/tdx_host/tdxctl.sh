@@ -406,7 +406,7 @@ an_interrupted_update_can_be_saved() {
 
 lost() {
 	next_image
-	tdxsimctl fault add leaf=TDH.SYS.INIT vmfailinvalid count=all
+	tdxsimctl fault add leaf=SEAMLDR.INSTALL nth=2 status=SEAMLDR_EBADHASH rdx=1
 	json 3 update update --yes "$work/next.img"
 	has '"result":"lost"'
 	tdxsimctl fault clear

@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The fault matrix of updates: every SEAMCALL of an update fails with every
-# status that it is known to have, and as an instruction, on the first CPU that
-# makes it, on another one and on the last. After each exactly one thing is
-# true, and all interfaces say the same: the old TDX module runs, the new one
-# runs, the update is interrupted, so that a good image saves every TD, or TDX
-# is lost. Needs the simulator.
+# status that it is known to have, one that it is not, and as an instruction, and
+# takes long, on the first CPU that makes it, on another one and on the last.
+# After each exactly one thing is true, and all interfaces say the same: the old
+# TDX module runs, the new one runs, the update is interrupted, so that a good
+# image saves every TD, or TDX is lost. Needs the simulator.
 #
 #	update-faults.sh [STEP [FROM]]
 #
-# STEP is shutdown, install, init, cpu-init or update; without it, it is all of
-# them. A case that loses TDX is the last one that a machine can run, so those
+# STEP is read, shutdown, install, init, cpu-init or update; without it, it is all
+# of them. A case that loses TDX is the last one that a machine can run, so those
 # come last, and what is left after one is skipped. FROM is the number of the
 # case to begin with, for another machine to go on from there:
 # "# next N" in the output says where.
@@ -30,15 +30,17 @@ trust_test_key
 load_kvm
 cpus=$(nproc)
 
-# KVM warns once when a TDX module is gone that it builds or has TDs in.
-expected_splats='WARNING: .*\[kvm_intel\]|kvm_intel: SEAMCALL'
+# KVM warns once when a TDX module is gone that it builds or has TDs in, and the
+# core says that it could not read the system information, before it is asked
+# again.
+expected_splats='WARNING: .*\[kvm_intel\]|kvm_intel: SEAMCALL|virt/tdx: SEAMCALL \(0x0*22\) failed'
 
 # How long an update may take, in seconds.
 LIMIT=10
 
 names=() outcomes=() faults=()
 
-# add OUTCOME FAULT...: what is left when the calls fail so.
+# add OUTCOME FAULT[ + FAULT]...: what is left when the calls fail so.
 add() {
 	local outcome=$1
 	shift
@@ -47,116 +49,142 @@ add() {
 	names+=("$* -> $outcome")
 }
 
-# Statuses that may pass, and those that say something else is wrong.
-transient='SYS_BUSY RND_NO_ENTROPY'
+# What calls are known to fail with, by the published sources of the TDX module
+# and of P-SEAMLDR, and one that nobody knows.
+unknown=0xC000FFFF12345678
+transient=(SYS_BUSY RND_NO_ENTROPY)
+operands=('OPERAND_INVALID|0' 'OPERAND_INVALID|1')
+sensitive=('UPDATE_COMPAT_SENSITIVE|0x10000' 'UPDATE_COMPAT_SENSITIVE|0x20001'
+	'UPDATE_COMPAT_SENSITIVE|0xFFFF0007')
+# SYS_NOT_READY; SYS_SHUTDOWN
+of_shutdown=(0xC000050500000000 0xC000050600000000 "$unknown")
+# SYS_INIT_NOT_PENDING; SYS_INCORRECT_PLATFORM; SYS_INCOMPATIBLE_SIGSTRUCT
+of_init=(0xC000050000000000 0xC000050D00000000 0xC000050A00000000 "$unknown")
+# SYS_LP_INIT_NOT_PENDING; SYS_LP_INIT_DONE
+of_cpu_init=(0xC000050B00000000 0xC000050300000000 "$unknown")
+# SYS_STATE_INCORRECT
+of_update=(0xC000050800000000 "$unknown")
+invalid_handoff=0xC000050900000000
+# SYS_LP_INIT_NOT_DONE; METADATA_FIELD_ID_INCORRECT; _NOT_READABLE
+of_read=(0xC000050200000000 0xC0000C0000000000 0xC0000C0200000000 "$unknown")
+transient_install=(SEAMLDR_ENOMEM SEAMLDR_EINTERRUPT SEAMLDR_ENOENTROPY)
+of_install=(SEAMLDR_EBADPARAM SEAMLDR_EBADCALL SEAMLDR_EBADHANDOFF SEAMLDR_ECLEANUPREQ
+	SEAMLDR_EUNSUPPORTED SEAMLDR_EUNSPECERR SEAMLDR_EUNSUPCPU SEAMLDR_EBADSIG SEAMLDR_EBADHASH
+	"$unknown")
+instructions=(vmfailinvalid gp ud)
 
+# statuses STATUS...: as faults.
+statuses() {
+	printf 'status=%s\n' "$@"
+}
+
+# each OUTCOME "FAULT..." PLACE...: each fault at each place.
+each() {
+	local outcome=$1 all=$2 fault place
+	shift 2
+	while read -r fault; do
+		for place; do
+			# shellcheck disable=SC2086 # several words
+			add "$outcome" $leaf $place $fault
+		done
+	done <<<"$all"
+}
+
+# What fails before the old module is shut down leaves it as it is.
 shutdown_cases() {
-	local leaf=leaf=TDH.SYS.SHUTDOWN status
-	for status in $transient; do
-		add new $leaf "status=$status"
-		add new $leaf "status=$status" count=5
-		add old $leaf "status=$status" count=all
-	done
-	for status in OPERAND_INVALID\|1 UPDATE_COMPAT_SENSITIVE\|0x10000 \
-		UPDATE_COMPAT_SENSITIVE\|0x20001 UPDATE_COMPAT_SENSITIVE\|0xFFFF0007 \
-		0xC000050600000000 0xC000010000000000 0xC000FFFF00000000; do
-		add old $leaf "status=$status"
-	done
-	for status in vmfailinvalid gp ud; do
-		add old $leaf $status
-	done
-	add new $leaf hang=300ms
+	local leaf=leaf=TDH.SYS.SHUTDOWN
+	each new "$(statuses "${transient[@]}")" '' count=5
+	each new hang=300ms ''
+	each old "$(statuses "${transient[@]}")" count=all
+	each old "$(statuses "${operands[@]}" "${sensitive[@]}" "${of_shutdown[@]}")" ''
+	each old "$(printf '%s\n' "${instructions[@]}")" ''
 }
 
+# While P-SEAMLDR has wiped nothing, the old one can be saved, and with rdx=1
+# nothing can. EBADCALL is for a CPU that has called already.
 install_cases() {
-	local leaf=leaf=SEAMLDR.INSTALL nth status
-	for nth in 1 2 "$cpus"; do
-		for status in ENOMEM EINTERRUPT ENOENTROPY; do
-			add new $leaf "nth=$nth" "status=SEAMLDR_$status" rdx=0
-		done
-		for status in EBADPARAM EBADCALL EBADHANDOFF ECLEANUPREQ EUNSUPPORTED EUNSPECERR \
-			EUNSUPCPU EBADSIG EBADHASH; do
-			add interrupted $leaf "nth=$nth" "status=SEAMLDR_$status" rdx=0
-		done
-		add new $leaf "nth=$nth" vmfailinvalid
-		add new $leaf "nth=$nth" vmfailinvalid count=20
-		add interrupted $leaf "nth=$nth" vmfailinvalid count=all
-		add interrupted $leaf "nth=$nth" gp
-		add interrupted $leaf "nth=$nth" ud
-		add new $leaf "nth=$nth" hang=300ms
-	done
-	for status in ENOMEM ENOENTROPY; do
-		add interrupted $leaf nth="$cpus" "status=SEAMLDR_$status" rdx=0 count=all
-	done
-	for nth in 1 2 "$cpus"; do
-		for status in EBADPARAM EBADHANDOFF ECLEANUPREQ EUNSUPPORTED ENOMEM EUNSPECERR EUNSUPCPU \
-			EBADSIG EBADHASH EINTERRUPT ENOENTROPY; do
-			add lost $leaf "nth=$nth" "status=SEAMLDR_$status" rdx=1
-		done
-	done
+	local leaf=leaf=SEAMLDR.INSTALL places=(nth=1 nth=2 "nth=$cpus")
+	each new "$(statuses "${transient_install[@]/%/ rdx=0}")" "${places[@]}"
+	each new vmfailinvalid "${places[@]}"
+	each new 'vmfailinvalid count=20' "${places[@]}"
+	each new hang=300ms "${places[@]}"
+	each interrupted "$(statuses "${of_install[@]/%/ rdx=0}")" "${places[@]}"
+	each interrupted 'vmfailinvalid count=all' "${places[@]}"
+	each interrupted $'gp\nud' "${places[@]}"
+	each interrupted "$(statuses "${transient_install[@]/%/ rdx=0 count=all}")" "nth=$cpus"
+	# P-SEAMLDR does not say, in the second round, whether it has installed anything.
+	add new "$leaf nth=$cpus status=SEAMLDR_ENOMEM rdx=0 + leaf=SEAMLDR.INFO nth=2 vmfailinvalid count=all"
+	each lost "$(statuses "${of_install[@]/%/ rdx=1}" "${transient_install[@]/%/ rdx=1}")" "${places[@]}"
 }
 
+# Once the new module is installed, its failure leaves the handoff data: another
+# image, the same say, takes the TDs over. That needs one more update.
 init_cases() {
-	local leaf=leaf=TDH.SYS.INIT status
-	for status in $transient; do
-		add new $leaf "status=$status"
-	done
-	add new $leaf no-entropy
-	add new $leaf hang=300ms
-	add lost $leaf status=SYS_BUSY count=all
-	for status in OPERAND_INVALID\|1 0xC000050000000000 0xC000050D00000000 0xC000050A00000000; do
-		add lost $leaf "status=$status"
-	done
-	for status in vmfailinvalid gp ud; do
-		add lost $leaf $status
-	done
+	local leaf=leaf=TDH.SYS.INIT
+	each new "$(statuses "${transient[@]}")"$'\nno-entropy\nhang=300ms' ''
+	each interrupted "$(statuses "${transient[@]}")" count=all
+	each interrupted "$(statuses "${operands[@]}" "${of_init[@]}")" ''
+	each interrupted "$(printf '%s\n' "${instructions[@]}")" ''
+	add interrupted "$leaf gp + leaf=SEAMLDR.INFO nth=2 vmfailinvalid count=all"
+	add lost-for-want-of-updates "$leaf status=${of_init[0]}"
 }
 
 cpu_init_cases() {
-	local leaf=leaf=TDH.SYS.LP.INIT cpu status
-	for cpu in 0 1 $((cpus - 1)); do
-		add new $leaf "cpu=$cpu" status=SYS_BUSY
-		add new $leaf "cpu=$cpu" hang=300ms
-	done
-	add new $leaf status=SYS_BUSY count=10
-	for cpu in 0 1 $((cpus - 1)); do
-		add lost $leaf "cpu=$cpu" status=SYS_BUSY count=all
-		for status in status=0xC000050B00000000 status=0xC000050300000000 vmfailinvalid gp ud; do
-			add lost $leaf "cpu=$cpu" $status
-		done
-	done
-	add lost $leaf status=0xC000050B00000000 count=all
+	local leaf=leaf=TDH.SYS.LP.INIT places=(cpu=0 cpu=1 "cpu=$((cpus - 1))")
+	each new "$(statuses "${transient[@]}")"$'\nhang=300ms' "${places[@]}"
+	each new "$(statuses "${transient[@]}")" count=10
+	each interrupted "$(statuses "${transient[@]/%/ count=all}")" "${places[@]}"
+	each interrupted "$(statuses "${operands[@]}" "${of_cpu_init[@]}")" "${places[@]}"
+	each interrupted "$(printf '%s\n' "${instructions[@]}")" "${places[@]}"
+	each interrupted "$(statuses "${of_cpu_init[@]}")" count=all
+	add lost-for-want-of-updates "$leaf status=${of_cpu_init[0]}"
 }
 
 update_cases() {
-	local leaf=leaf=TDH.SYS.UPDATE status
-	for status in $transient; do
-		add new $leaf "status=$status"
-	done
-	add new $leaf hang=300ms
-	add new-without-features $leaf "status=OPERAND_INVALID|0"
-	add lost $leaf status=SYS_BUSY count=all
-	for status in 0xC000050800000000 0xC000050900000000 OPERAND_INVALID\|9 OPERAND_INVALID\|10; do
-		add lost $leaf "status=$status"
-	done
-	add lost $leaf "status=OPERAND_INVALID|0" count=all
-	for status in vmfailinvalid gp ud; do
-		add lost $leaf $status
-	done
+	local leaf=leaf=TDH.SYS.UPDATE
+	each new "$(statuses "${transient[@]}")"$'\nhang=300ms' ''
+	each new-without-features "$(statuses 'OPERAND_INVALID|0' 'OPERAND_INVALID|9' 'OPERAND_INVALID|10')" ''
+	each interrupted "$(statuses "${transient[@]}" 'OPERAND_INVALID|0' 'OPERAND_INVALID|9')" count=all
+	each interrupted "$(statuses 'OPERAND_INVALID|1' "${of_update[@]}")" ''
+	each interrupted "$(printf '%s\n' "${instructions[@]}")" ''
+	add lost-for-want-of-updates "$leaf status=${of_update[0]}"
+	# There is nothing left to take over.
+	add lost "$leaf status=$invalid_handoff"
+}
+
+# The reads before the stop must succeed; those in it and after it only tell
+# what has come of it. The first is that of the handoff version, then come the
+# version in the stop and the system information after it.
+read_cases() {
+	local leaf=leaf=TDH.SYS.RD
+	each old "$(statuses "${of_read[@]}")"$'\n'"$(printf '%s\n' "${instructions[@]}")" nth=1
+	each new "$(statuses "${of_read[@]}")"$'\n'"$(printf '%s\n' "${instructions[@]}")" nth=2 nth=5 nth=25
+	each new hang=300ms nth=1 nth=2 nth=5
+	leaf=leaf=SEAMLDR.INFO
+	each old "$(statuses SEAMLDR_EBADPARAM "$unknown")"$'\n'"$(printf '%s\n' "${instructions[@]}")" nth=1
+	each new hang=300ms nth=1
 }
 
 case $step in
 all)
-	for cases in shutdown_cases install_cases init_cases cpu_init_cases update_cases; do
+	for cases in read_cases shutdown_cases install_cases init_cases cpu_init_cases update_cases; do
 		$cases
 	done
 	;;
-shutdown | install | init | cpu-init | update) "${step/-/_}_cases" ;;
+read | shutdown | install | init | cpu-init | update) "${step/-/_}_cases" ;;
 *)
 	echo "there is no step $step" >&2
 	exit "$KSFT_FAIL"
 	;;
 esac
+
+# Those that lose TDX come last, or each would need a machine of its own.
+order=()
+for want in '^[^l]' '^l'; do
+	for index in "${!outcomes[@]}"; do
+		[[ ! ${outcomes[index]} =~ $want ]] || order+=("$index")
+	done
+done
 
 profile=connect-next
 
@@ -194,6 +222,11 @@ new_runs() {
 no_module_runs() {
 	equal "$error" transferring:hw-error
 	equal "$(cat "$device/state")" "$1"
+	answer=$(ioctl info)
+	case $1 in
+	interrupted) equal "$(field state)" 3 ;;
+	lost) equal "$(field state)" 4 ;;
+	esac
 	equal "$(last_update result)" "$1"
 	equal "$(last_update errno) $(last_update to)" '-5 -'
 	fails 'No such device or address' cat "$device/version"
@@ -203,10 +236,9 @@ no_module_runs() {
 
 interrupted() {
 	no_module_runs interrupted
-	matches "$(driver_log)" 'update interrupted: .*TDs are intact'
+	matches "$(driver_log)" 'update interrupted: .*TDs can be saved'
 	# A driver that is loaded now knows as well.
-	if [ $((RANDOM % 2)) -eq 0 ]; then
-		echo "the driver was loaded again"
+	if [ $(($1 % 2)) -eq 0 ]; then
 		unload_driver
 		load_driver
 		equal "$(cat "$device/state")" interrupted
@@ -236,14 +268,23 @@ lost() {
 
 # update_case INDEX
 update_case() {
-	local began
+	local began all fault
 	old=$(cat "$device/version")
 	next_image
 	updates=$(cat "$device/num_remaining_updates")
 	start_tds
 	tds init vcpu 'mem 2' finalize
-	# shellcheck disable=SC2086 # several words
-	tdxsimctl fault add ${faults[$1]}
+	case ${outcomes[$1]} in
+	lost-for-want-of-updates)
+		tdxsimctl updates 1
+		updates=1
+		;;
+	esac
+	IFS=+ read -r -a all <<<"${faults[$1]}"
+	for fault in "${all[@]}"; do
+		# shellcheck disable=SC2086 # several words
+		tdxsimctl fault add $fault
+	done
 	began=$SECONDS
 	start_upload "$work/next.img"
 	within "$LIMIT" upload_is_idle
@@ -259,17 +300,18 @@ update_case() {
 		equal $(($(sim configured))) 0
 		matches "$(driver_log)" 'takes no features'
 		;;
-	interrupted) interrupted ;;
-	lost) lost ;;
+	interrupted) interrupted "$1" ;;
+	lost*) lost ;;
 	esac
 }
 
 # One that has lost TDX, or its features, is not as the next case wants it.
 begin_tests
-for ((index = from - 1; index < ${#names[@]}; index++)); do
-	run_test "${names[$index]}" update_case "$index"
-	if [ "$(cat "$device/state")" != ready ] || [ "${outcomes[$index]}" = new-without-features ]; then
-		[ $((index + 1)) -eq ${#names[@]} ] || echo "# next $((index + 2)) of ${#names[@]}"
+for ((number = from; number <= ${#order[@]}; number++)); do
+	index=${order[number - 1]}
+	run_test "${names[index]}" update_case "$index"
+	if [ "$(cat "$device/state")" != ready ] || [ $(($(sim configured))) -eq 0 ]; then
+		[ "$number" -eq ${#order[@]} ] || echo "# next $((number + 1)) of ${#order[@]}"
 		break
 	fi
 done
