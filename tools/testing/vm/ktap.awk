@@ -81,8 +81,9 @@ line ~ /^(KTAP|TAP) version/ { next }
 }
 
 END {
-	getline code <status
-	if (planned && planned > top_level + 0)
+	if ((getline code <status) <= 0)
+		result("fail", "ended without an exit status")
+	if (planned && planned != top_level + 0)
 		result("fail", "planned " planned " tests, gave " top_level + 0 " results")
 	else if (results == 0)
 		result("fail", "no result (exit status " code ")")

@@ -35,6 +35,13 @@ skip() {
 	echo "ok $tests $1 # SKIP $2"
 }
 
+# skipped_is_failed: a copy of KTAP in which what was skipped has failed.
+skipped_is_failed() {
+	sed -u -E \
+		-e 's/^1\.\.0+ # SKIP ?(.*)/1..1\nnot ok 1 all of it is skipped: \1/' \
+		-e 's/^ok ([0-9]+ .*[^ ]) *# SKIP ?(.*)/not ok \1 is skipped: \2/'
+}
+
 # equal GOT WANTED: for use in tests.
 equal() {
 	[ "$1" = "$2" ] || {
