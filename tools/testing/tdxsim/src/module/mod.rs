@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::call::Call;
 use crate::leaf::Leaf;
-use crate::profile::ModuleProfile;
+use crate::profile::{features, ModuleProfile};
 use crate::status::{operand, Status};
 
 use config::{Range, Tdmr};
@@ -156,50 +156,64 @@ pub fn dispatch(module: &Module, rax: u64) -> Result<(Leaf, u8), Status> {
     if rax & RAX_RESERVED != 0 {
         return Err(unknown);
     }
-    let leaf = Leaf::from_number(rax & 0xFFFF);
+    let number = rax & 0xFFFF;
+    let leaf = Leaf::from_number(number).filter(|leaf| is_known(&module.profile, *leaf));
     let version = (rax >> 16) as u8;
-    if version > 0 && !leaf.is_some_and(|leaf| has_versions(&module.profile, leaf)) {
+    if version > 0 && !has_versions(&module.profile, number) {
         return Err(unknown);
     }
     if module.state == SysState::Shutdown && leaf != Some(Leaf::SysLpShutdown) {
         return Err(Status::SYS_SHUTDOWN);
     }
-    if module.state != SysState::Ready && !leaf.is_some_and(|leaf| runs_before_ready(module, leaf))
-    {
+    if module.state != SysState::Ready && !leaf.is_some_and(runs_before_ready) {
         return Err(Status::SYS_NOT_READY);
     }
     match leaf {
-        Some(Leaf::SysDisable) if !module.profile.sys_disable => Err(unknown),
         Some(leaf) => Ok((leaf, version)),
         None => Err(unknown),
     }
 }
 
-/// Whether the dispatcher leaves it to the leaf to check its version.
-fn has_versions(profile: &ModuleProfile, leaf: Leaf) -> bool {
+/// Whether this module has a leaf that other modules have.
+fn is_known(profile: &ModuleProfile, leaf: Leaf) -> bool {
     match leaf {
-        Leaf::MemSeptAdd | Leaf::MngRd | Leaf::VpInit | Leaf::VpRd | Leaf::SysInit => true,
-        Leaf::SysConfig => profile.config_version > 0,
-        Leaf::SysUpdate => profile.update_version > 0,
-        _ => false,
+        Leaf::SysDisable => profile.sys_disable,
+        Leaf::SysShutdown | Leaf::SysUpdate => profile.has(features::TD_PRESERVING),
+        _ => true,
     }
 }
 
-/// Whether a leaf passes before the module is ready.
-fn runs_before_ready(module: &Module, leaf: Leaf) -> bool {
-    match leaf {
-        Leaf::SysInfo
-        | Leaf::SysRd
-        | Leaf::SysRdall
-        | Leaf::SysInit
-        | Leaf::SysLpInit
-        | Leaf::SysConfig
-        | Leaf::SysKeyConfig
-        | Leaf::SysLpShutdown
-        | Leaf::SysUpdate => true,
-        Leaf::SysDisable => module.profile.sys_disable,
-        _ => false,
+/// Leaves that this model does not know, and of which the dispatcher lets every version pass.
+const UNKNOWN_WITH_VERSIONS: [u64; 2] = [23, 30];
+
+/// Whether the dispatcher leaves it to the leaf with this number to check its version.
+fn has_versions(profile: &ModuleProfile, number: u64) -> bool {
+    match Leaf::from_number(number) {
+        Some(Leaf::MemSeptAdd | Leaf::MngRd | Leaf::VpInit | Leaf::VpRd | Leaf::SysInit) => true,
+        Some(Leaf::SysConfig) => profile.config_version > 0,
+        Some(Leaf::SysUpdate) => {
+            profile.has(features::TD_PRESERVING) && profile.update_version > 0
+        }
+        Some(_) => false,
+        None => UNKNOWN_WITH_VERSIONS.contains(&number),
     }
+}
+
+/// Whether a leaf that the module has passes before the module is ready.
+fn runs_before_ready(leaf: Leaf) -> bool {
+    matches!(
+        leaf,
+        Leaf::SysInfo
+            | Leaf::SysRd
+            | Leaf::SysRdall
+            | Leaf::SysInit
+            | Leaf::SysLpInit
+            | Leaf::SysConfig
+            | Leaf::SysKeyConfig
+            | Leaf::SysLpShutdown
+            | Leaf::SysUpdate
+            | Leaf::SysDisable
+    )
 }
 
 /// Runs a leaf that the dispatcher let pass.

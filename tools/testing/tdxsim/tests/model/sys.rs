@@ -251,7 +251,7 @@ fn versions_come_before_the_state() {
             );
         }
         // These check their version themselves, if the state lets them.
-        for leaf in [3, 11, 22, 26] {
+        for leaf in [3, 11, 22, 23, 26, 30] {
             let expected = match state {
                 Ready => continue,
                 Shutdown => SHUT_DOWN,
@@ -263,6 +263,35 @@ fn versions_come_before_the_state() {
                 "leaf {leaf} in {state:?}"
             );
         }
+    }
+}
+
+#[test]
+fn two_unknown_leaves_have_versions() {
+    // Their version is theirs to check, so that the state comes first, as without a version.
+    for leaf in [23 | V1, 30 | V1, 23 | (255 << 16)] {
+        let expected = [
+            NOT_READY, NOT_READY, NOT_READY, NOT_READY, BAD_RAX, SHUT_DOWN,
+        ];
+        check(leaf, &[], expected);
+    }
+}
+
+#[test]
+fn a_module_that_cannot_be_updated_does_not_know_shutdown_and_update() {
+    for (state, expected) in [
+        (InitPending, NOT_READY),
+        (InitDone, NOT_READY),
+        (LpsDone, NOT_READY),
+        (ConfigDone, NOT_READY),
+        (Ready, BAD_RAX),
+    ] {
+        let machine = in_state(state, &["profile=no-preserving", "update_version=1"]);
+        for leaf in [SHUTDOWN, UPDATE] {
+            assert_eq!(machine.status(leaf, &[]), expected, "{leaf} in {state:?}");
+        }
+        // Then it has no versions of it either.
+        assert_eq!(machine.status(UPDATE | V1, &[]), BAD_RAX, "{state:?}");
     }
 }
 
