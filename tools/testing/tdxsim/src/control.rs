@@ -205,7 +205,7 @@ impl State {
                 profile.version,
                 profile.svn_major,
                 profile.svn_minor,
-                profile.module_hv,
+                module.sigstruct.module_hv,
                 profile.features,
                 module.configured_features,
                 count(&module.lp_initialised),

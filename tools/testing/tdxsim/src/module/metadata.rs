@@ -94,7 +94,7 @@ impl<'a> Metadata<'a> {
 
 /// Every field that there is, runs without elements included.
 fn runs(module: &Module) -> Vec<Run> {
-    let profile = &module.profile;
+    let (profile, handoff) = (&module.profile, &module.sigstruct);
     let one = |id: u64, value: u64| Run {
         id,
         width: 1,
@@ -113,10 +113,10 @@ fn runs(module: &Module) -> Vec<Run> {
         one(0x0800_0001_0000_0003, profile.version.minor.into()),
         one(0x0800_0001_0000_0004, profile.version.major.into()),
         one(0x0800_0001_0000_0005, profile.version.update.into()),
-        one(0x8900_0001_0000_0000, profile.module_hv.into()),
-        one(0x8900_0001_0000_0001, profile.min_update_hv.into()),
-        one(0x8900_0000_0000_0002, profile.no_downgrade.into()),
-        one(0x8900_0001_0000_0003, profile.handoff_pages.into()),
+        one(0x8900_0001_0000_0000, handoff.module_hv.into()),
+        one(0x8900_0001_0000_0001, handoff.min_update_hv.into()),
+        one(0x8900_0000_0000_0002, handoff.no_downgrade.into()),
+        one(0x8900_0001_0000_0003, handoff.handoff_pages.into()),
         one(0x0A00_0003_0000_0008, profile.features),
         one(0x9100_0001_0000_0008, profile.max_tdmrs.into()),
         one(0x9100_0001_0000_0009, profile.max_reserved_per_tdmr.into()),

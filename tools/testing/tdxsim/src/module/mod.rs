@@ -66,6 +66,20 @@ pub struct SigstructHandoff {
 }
 
 impl SigstructHandoff {
+    /// Whether a module can live with this that was built with these limits: the same newest
+    /// version, no older ones than it can read, and no less room or caution than it needs.
+    pub fn fits(&self, built_in: &SigstructHandoff) -> bool {
+        self.module_hv == built_in.module_hv
+            && self.min_update_hv >= built_in.min_update_hv
+            && (self.no_downgrade || !built_in.no_downgrade)
+            && self.handoff_pages >= built_in.handoff_pages
+    }
+
+    /// Whether handoff data of this version can be written and read.
+    pub fn takes(&self, hv: u16) -> bool {
+        (self.min_update_hv..=self.module_hv).contains(&hv)
+    }
+
     /// What the sigstruct of this module says when it is made right.
     pub fn of(profile: &ModuleProfile) -> SigstructHandoff {
         SigstructHandoff {
@@ -82,7 +96,7 @@ impl SigstructHandoff {
 pub struct Module {
     /// What it is like.
     pub profile: Arc<ModuleProfile>,
-    /// What its sigstruct says about handoff.
+    /// What its sigstruct says about handoff, and so what it goes by.
     pub sigstruct: SigstructHandoff,
     /// SHA-384 of its pages.
     pub mrseam: [u8; 48],

@@ -8,22 +8,34 @@
 use super::{LeafResult, Module, SigstructHandoff, Surroundings, SysState};
 use crate::call::Call;
 use crate::locks::LockKey;
+use crate::profile::PlatformProfile;
 use crate::status::{operand, Status};
 
 /// Size and alignment of TDSYSINFO_STRUCT in bytes.
 const SYSINFO_SIZE: u64 = 1024;
 /// Convertible memory regions that TDH.SYS.INFO returns, unused ones as zeros.
 const CMR_COUNT: u64 = 32;
+/// TDH.SYS.INIT, R8: the address.
+const FATAL_INFO_ADDRESS: u64 = ((1 << 46) - 1) << 6;
+/// TDH.SYS.INIT, R8: bits that must be zero.
+const FATAL_INFO_RESERVED: u64 = 0x3F | (3 << 52);
+/// TDH.SYS.INIT, R8: a fixed interrupt.
+const FATAL_INFO_FIXED: u64 = 1;
 /// Bytes in one CMR_INFO: base and size.
 const CMR_INFO_SIZE: u64 = 16;
 
-/// TDH.SYS.INIT: RCX = 0. Once for a loaded module.
+/// TDH.SYS.INIT: RCX = 0. Version 1: R8 = where and how the module tells about a fatal error of its
+/// own; see [`is_fatal_info_config`]. Once for a loaded module.
 pub(super) fn init(module: &mut Module, call: &mut Call<'_>) -> LeafResult {
+    let (reserved, fatal_info) = (call.regs.rcx, call.regs.r8);
+    // What a check of the platform failed on is returned here; the model's does not say.
+    (call.regs.rcx, call.regs.rdx, call.regs.r8) = (0, 0, 0);
+    (call.regs.r9, call.regs.r10) = (0, 0);
     if call.version > 1 {
         return Err(Status::invalid(operand::RAX));
     }
     call.lock_exclusive(LockKey::Sys, Status::SYS_BUSY)?;
-    if call.regs.rcx != 0 {
+    if reserved != 0 {
         return Err(Status::invalid(operand::RCX));
     }
     if module.state != SysState::SysinitPending {
@@ -32,12 +44,31 @@ pub(super) fn init(module: &mut Module, call: &mut Call<'_>) -> LeafResult {
     if module.profile.sys_init_status != 0 {
         return Err(Status(module.profile.sys_init_status));
     }
-    if module.sigstruct != SigstructHandoff::of(&module.profile) {
+    if !module
+        .sigstruct
+        .fits(&SigstructHandoff::of(&module.profile))
+    {
         return Err(Status::SYS_INCOMPATIBLE_SIGSTRUCT);
     }
     call.random()?;
+    if call.version > 0 && !is_fatal_info_config(call.platform, fatal_info) {
+        return Err(Status::invalid(operand::R8));
+    }
     module.state = SysState::SysinitDone;
     Ok(())
+}
+
+/// Whether the module takes this as the way in which it is to tell about a fatal error of its own,
+/// which this model has none of.
+///
+/// Bits 51:6 are a shared address, of 64 bytes, or all ones for none; 55:54 an interrupt: none,
+/// fixed, NMI, SMI; 63:56 the vector of a fixed one, from 16 on. The others are reserved.
+fn is_fatal_info_config(platform: &PlatformProfile, config: u64) -> bool {
+    let address = config & FATAL_INFO_ADDRESS;
+    let (interrupt, vector) = ((config >> 54) & 3, config >> 56);
+    config & FATAL_INFO_RESERVED == 0
+        && (address == FATAL_INFO_ADDRESS || platform.is_shared_pa(address, 64))
+        && (interrupt != FATAL_INFO_FIXED || vector >= 16)
 }
 
 /// TDH.SYS.LP.INIT: no operands. Once on every LP.

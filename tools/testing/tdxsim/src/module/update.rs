@@ -52,7 +52,7 @@ pub(super) fn shutdown(
     around: &mut Surroundings<'_>,
     call: &mut Call<'_>,
 ) -> LeafResult {
-    let profile = &module.profile;
+    let (profile, sigstruct) = (&module.profile, &module.sigstruct);
     let mut wanted = call.regs.rcx;
     let mut avoid_compat_sensitive = false;
     if profile.avoid_compat_sensitive {
@@ -62,8 +62,8 @@ pub(super) fn shutdown(
     // Older modules know no flags and compare the whole register.
     let hv = u16::try_from(wanted)
         .ok()
-        .filter(|hv| (profile.min_update_hv..=profile.module_hv).contains(hv))
-        .filter(|hv| !profile.no_downgrade || *hv == profile.module_hv)
+        .filter(|hv| sigstruct.takes(*hv))
+        .filter(|hv| !sigstruct.no_downgrade || *hv == sigstruct.module_hv)
         .ok_or(Status::invalid(operand::RCX))?;
     call.lock_exclusive(LockKey::Sys, Status::SYS_BUSY)?;
     // From here on the module says SYS_SHUTDOWN to everybody else; the model's calls are atomic, so
@@ -102,14 +102,13 @@ pub(super) fn update(
     around: &mut Surroundings<'_>,
     call: &mut Call<'_>,
 ) -> LeafResult {
-    let profile = &module.profile;
     call.lock_exclusive(LockKey::Sys, Status::SYS_BUSY)?;
     if module.state != SysState::SysinitDone || !module.all_lps_initialised() {
         return Err(Status::SYS_STATE_INCORRECT);
     }
     let data = around
         .handoff
-        .take_if(|data| (profile.min_update_hv..=profile.module_hv).contains(&data.hv))
+        .take_if(|data| module.sigstruct.takes(data.hv))
         .ok_or(Status::SYS_INVALID_HANDOFF)?;
     let features = match check_update_operands(module, call) {
         Ok(features) => features,

@@ -297,12 +297,8 @@ impl Seamldr {
                 return Err(Status::SEAMLDR_EBADCALL.into());
             }
             let versions = sigstruct.handoff();
-            let versions = versions.min_update_hv..=versions.module_hv;
-            if !around
-                .handoff
-                .as_ref()
-                .is_some_and(|data| versions.contains(&data.hv))
-            {
+            let handoff = around.handoff.as_ref();
+            if !handoff.is_some_and(|data| versions.takes(data.hv)) {
                 return Err(Status::SEAMLDR_EBADHANDOFF.into());
             }
         } else {

@@ -527,13 +527,83 @@ fn published_images_bring_the_module_that_the_profile_names() {
     assert_eq!(machine.rd(UPDATE_VERSION), 17);
 }
 
+/// A sigstruct's module_hv, min_update_hv, no_downgrade and pages of handoff data, less one.
+fn handoff(hv: u8, min: u8, no_downgrade: u8, pages: u8) -> Image {
+    let built_in = "module_hv = 3\nmin_update_hv = 1\nno_downgrade = false\nhandoff_pages = 13\n";
+    let image = Image::new(&format!("profile = \"tdx-1.5.25\"\n{built_in}"));
+    image.changed(984, &[hv, 0, min, 0, no_downgrade, 0, pages, 0])
+}
+
 #[test]
-fn a_descriptor_may_contradict_the_sigstruct() {
+fn a_module_wants_the_handoff_that_it_was_built_for() {
+    let incompatible = 0xC000_050A_0000_0000;
+    for (hv, min, no_downgrade, pages, status) in [
+        (3, 1, 0, 13, 0),
+        // More caution and more room than needed are fine.
+        (3, 2, 0, 13, 0),
+        (3, 1, 1, 13, 0),
+        (3, 1, 0, 14, 0),
+        (2, 1, 0, 13, incompatible),
+        (4, 1, 0, 13, incompatible),
+        (3, 0, 0, 13, incompatible),
+        (3, 1, 0, 12, incompatible),
+    ] {
+        let machine = shut_down(&["module_hv=2", "no_downgrade=off"]);
+        // The running module left data of version 1 or 2.
+        let old_hv = if min == 2 { 2 } else { 1 };
+        if old_hv == 2 {
+            machine.sim.reset(&machine.clock);
+            machine.make_ready();
+            machine.ok(0, SHUTDOWN, &[2]);
+        }
+        let image = handoff(hv, min, no_downgrade, pages);
+        assert_eq!(install(&machine, &image), (0, 0));
+        assert_eq!(machine.status(INIT, &[]), status, "{hv} {min} {pages}");
+        if status != 0 {
+            assert_eq!(machine.state("module"), "SYSINIT_PENDING");
+            continue;
+        }
+        // What the sigstruct says is what counts from now on.
+        machine.ok(0, LP_INIT, &[]);
+        machine.ok(1, LP_INIT, &[]);
+        let fields = [
+            (0x8900_0001_0000_0000, hv),
+            (0x8900_0001_0000_0001, min),
+            (0x8900_0000_0000_0002, no_downgrade),
+            (0x8900_0001_0000_0003, pages),
+        ];
+        for (field, value) in fields {
+            assert_eq!(machine.rd(field), u64::from(value), "{field:#x}");
+        }
+        machine.ok(0, UPDATE, &[]);
+        let refused = 0xC000_0100_0000_0001;
+        let lowest = if no_downgrade == 1 { hv } else { min };
+        assert_eq!(
+            machine.status(SHUTDOWN, &[u64::from(lowest) - 1]),
+            refused
+        );
+        machine.ok(0, SHUTDOWN, &[lowest.into()]);
+    }
+    // A module that must not be downgraded is not content with a sigstruct that would allow it.
     let machine = shut_down(&[]);
-    let image = Image::new("profile = \"tdx-1.5.25\"\nhandoff_pages = 14\n");
-    assert_eq!(install(&machine, &image), (0, 0));
-    assert_eq!(machine.status(INIT, &[]), 0xC000_050A_0000_0000);
-    assert_eq!(machine.state("module"), "SYSINIT_PENDING");
+    let image = Image::new("profile = \"tdx-1.5.25\"\nno_downgrade = true\n");
+    assert_eq!(install(&machine, &image.changed(988, &[0])), (0, 0));
+    assert_eq!(machine.status(INIT, &[]), incompatible);
+}
+
+#[test]
+fn the_platform_comes_before_the_sigstruct_and_that_before_random_numbers() {
+    let machine = shut_down(&[]);
+    let wrong = "profile = \"tdx-1.5.25\"\nhandoff_pages = 14\n";
+    let status = "sys_init_status = '0xC000050D00000000'\n";
+    machine.control("fault add leaf=TDH.SYS.INIT count=all no-entropy");
+    let init = |descriptor: &str| {
+        assert_eq!(install(&machine, &Image::new(descriptor)), (0, 0));
+        machine.status(INIT, &[])
+    };
+    assert_eq!(init(&format!("{wrong}{status}")), 0xC000_050D_0000_0000);
+    assert_eq!(init(wrong), 0xC000_050A_0000_0000);
+    assert_eq!(init(DESCRIPTOR), 0x8000_0203_0000_0000);
 }
 
 #[test]

@@ -337,6 +337,67 @@ fn versions_that_an_older_module_does_not_know() {
     assert_eq!(machine.status(CONFIG | V1, &[]), BAD_RAX);
 }
 
+/// R8 of TDH.SYS.INIT version 1: no address.
+const NO_ADDRESS: u64 = 0x000F_FFFF_FFFF_FFC0;
+const BAD_R8: u64 = 0xC000_0100_0000_0008;
+
+#[test]
+fn init_is_told_where_fatal_errors_go() {
+    let vector = |kind: u64, vector: u64| NO_ADDRESS | (kind << 54) | (vector << 56);
+    let mut bad = vec![
+        1 << 52,
+        64 << 45,
+        u64::MAX,
+        BUFFER | (1 << 52),
+        BUFFER | (1 << 53),
+        vector(1, 0),
+        vector(1, 15),
+    ];
+    bad.extend((0..6).map(|bit| BUFFER | (1 << bit)));
+    for r8 in bad {
+        let machine = Machine::new(&[]);
+        assert_eq!(machine.status(INIT | V1, &[0, 0, r8]), BAD_R8, "{r8:#x}");
+        assert_eq!(machine.state("module"), "SYSINIT_PENDING");
+        // It may be tried again; version 0 does not look there.
+        machine.ok(0, INIT, &[0, 0, r8]);
+    }
+    for r8 in [
+        0,
+        BUFFER + 64,
+        BUFFER | (63 << 45),
+        NO_ADDRESS,
+        vector(0, 3),
+        vector(1, 16),
+        vector(1, 255),
+        vector(2, 0),
+        vector(3, 0),
+    ] {
+        Machine::new(&[]).ok(0, INIT | V1, &[0, 0, r8]);
+    }
+    // Random numbers come before.
+    let machine = Machine::new(&[]);
+    machine.control("fault add leaf=TDH.SYS.INIT no-entropy");
+    let status = machine.status(INIT | V1, &[0, 0, u64::MAX]);
+    assert_eq!(status, 0x8000_0203_0000_0000);
+}
+
+#[test]
+fn init_returns_zeros_whatever_comes_of_it() {
+    for (leaf, rcx, status) in [
+        (INIT, 0, 0),
+        (INIT | V1, 0, 0),
+        (INIT, 1, BAD_RCX),
+        (INIT | (2 << 16), 0, BAD_RAX),
+    ] {
+        let machine = Machine::new(&[]);
+        let regs = machine.call(1, leaf, &[rcx, 7, NO_ADDRESS, 7, 7, 7]);
+        assert_eq!(regs.rax, status);
+        assert_eq!([regs.rcx, regs.rdx, regs.r8, regs.r9, regs.r10], [0; 5]);
+        // R11 is none of its outputs.
+        assert_eq!(regs.r11, 7);
+    }
+}
+
 #[test]
 fn init_needs_random_numbers() {
     let machine = Machine::new(&[]);
