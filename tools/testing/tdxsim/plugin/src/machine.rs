@@ -235,7 +235,7 @@ impl Machine {
         Next::RunThenAfter
     }
 
-    /// RDMSR. QEMU reads an MSR that it does not know as 0.
+    /// RDMSR. QEMU would read an MSR that it does not know as 0.
     fn rdmsr(&self, cpu: &Cpu) -> Next {
         let number = cpu.reg(Reg::Rcx) as u32;
         match msr::read(number, self.sim().platform()) {
@@ -245,28 +245,30 @@ impl Machine {
             }
             msr::Read::Fault => {
                 self.refused(cpu, &format!("RDMSR {number:#x}"));
-                Next::GeneralProtection
+                msr_fault(cpu)
             }
-            msr::Read::Other => {
-                if !msr::is_qemus(number) {
-                    self.unknown(cpu, &format!("RDMSR {number:#x}"));
-                }
-                Next::Run
+            msr::Read::Unknown => {
+                self.unknown(cpu, &format!("RDMSR {number:#x}"));
+                msr_fault(cpu)
             }
+            msr::Read::Qemus => Next::Run,
         }
     }
 
-    /// WRMSR.
+    /// WRMSR. QEMU would ignore that of an MSR that it does not know.
     fn wrmsr(&self, cpu: &Cpu) -> Next {
         let number = cpu.reg(Reg::Rcx) as u32;
-        if msr::write_faults(number) {
-            self.refused(cpu, &format!("WRMSR {number:#x}"));
-            return Next::GeneralProtection;
+        match msr::write(number) {
+            msr::Write::Fault => {
+                self.refused(cpu, &format!("WRMSR {number:#x}"));
+                msr_fault(cpu)
+            }
+            msr::Write::Unknown => {
+                self.unknown(cpu, &format!("WRMSR {number:#x}"));
+                msr_fault(cpu)
+            }
+            msr::Write::Ignored | msr::Write::Qemus => Next::Run,
         }
-        if !msr::is_qemus(number) {
-            self.unknown(cpu, &format!("WRMSR {number:#x}"));
-        }
-        Next::Run
     }
 
     /// CPUID, which is also how the guest controls the simulator.
@@ -487,6 +489,16 @@ impl Plugin for Machine {
             None if outcome == vmx::Outcome::Undefined => Resume::Undefined,
             None => Resume::GeneralProtection,
         }
+    }
+}
+
+/// #GP for an access to an MSR. It cannot be raised outside of 64-bit mode, where only firmware is and
+/// a kernel's first instructions; there QEMU does what it does with every MSR that it does not know.
+fn msr_fault(cpu: &Cpu) -> Next {
+    if cpu.reg(Reg::Efer) & EFER_LMA == 0 {
+        Next::Run
+    } else {
+        Next::GeneralProtection
     }
 }
 

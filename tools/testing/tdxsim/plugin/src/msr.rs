@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The MSRs of a CPU with VMX and SEAM that QEMU's TCG does not have. All others are QEMU's.
+//! The MSRs of a CPU with VMX and SEAM that QEMU's TCG does not have. Of the others, those that TCG
+//! knows are QEMU's, and the rest does not exist: an access to it is #GP.
 //!
 //! Source: Intel SDM volume 3, appendix A (VMX capability reporting) and volume 4 (MSRs);
 //! IA32_MKTME_KEYID_PARTITIONING: Intel's "TDX CPU architectural extensions"; IA32_TME_*: Intel's
@@ -18,20 +19,57 @@ use crate::vmx;
 pub enum Read {
     /// The MSR has this value.
     Value(u64),
-    /// #GP: the MSR does not exist, and QEMU would not say so.
+    /// #GP: a CPU like this has no such MSR, or not for reading.
     Fault,
+    /// #GP: nothing is known of the MSR.
+    Unknown,
     /// The MSR is QEMU's business.
-    Other,
+    Qemus,
 }
 
+/// What WRMSR does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// The MSR exists, but nothing here depends on it: it is not changed.
+    Ignored,
+    /// #GP: the MSR is read-only, or firmware has locked it.
+    Fault,
+    /// #GP: nothing is known of the MSR.
+    Unknown,
+    /// The MSR is QEMU's business.
+    Qemus,
+}
+
+const IA32_TSC: u32 = 0x10;
 const IA32_FEAT_CTL: u32 = 0x3A;
+const IA32_SPEC_CTRL: u32 = 0x48;
+const IA32_PRED_CMD: u32 = 0x49;
+const IA32_PPIN_CTL: u32 = 0x4E;
 const IA32_MKTME_KEYID_PARTITIONING: u32 = 0x87;
+const IA32_PLATFORM_INFO: u32 = 0xCE;
 const IA32_ARCH_CAPABILITIES: u32 = 0x10A;
+const MISC_FEATURES_ENABLES: u32 = 0x140;
+const IA32_DEBUGCTL: u32 = 0x1D9;
 const IA32_VMX_BASIC: u32 = 0x480;
 const IA32_TME_CAPABILITY: u32 = 0x981;
 const IA32_TME_ACTIVATE: u32 = 0x982;
+const IA32_XSS: u32 = 0xDA0;
 /// The last MSR that Intel has set apart for reporting VMX capabilities so far.
 const IA32_VMX_EXIT_CTLS2: u32 = 0x493;
+
+/// MSRs of every such CPU that kernels read or write, with the value that they have here. Nothing in a
+/// simulated machine depends on them. The time-stamp counter can be read by RDTSC.
+const PLAIN: &[(u32, u64)] = &[
+    (IA32_TSC, 0),
+    (IA32_SPEC_CTRL, 0),
+    // Locked, and so is the CPU's serial number.
+    (IA32_PPIN_CTL, 1),
+    // 2 GHz without turbo, in units of 100 MHz.
+    (IA32_PLATFORM_INFO, 20 << 8),
+    (MISC_FEATURES_ENABLES, 0),
+    (IA32_DEBUGCTL, 0),
+    (IA32_XSS, 0),
+];
 
 /// The number in which these bits are set.
 const fn bits<const N: usize>(numbers: [u32; N]) -> u64 {
@@ -120,13 +158,18 @@ pub fn read(number: u32, platform: &PlatformProfile) -> Read {
             Read::Value(TME_CAPABILITY | keyid_bits | keyids)
         }
         IA32_TME_ACTIVATE => Read::Value(TME_ACTIVATE | keyid_bits),
-        _ => Read::Other,
+        IA32_PRED_CMD => Read::Fault,
+        _ if is_qemus(number) => Read::Qemus,
+        _ => PLAIN
+            .iter()
+            .find(|(plain, _)| *plain == number)
+            .map_or(Read::Unknown, |(_, value)| Read::Value(*value)),
     }
 }
 
-/// Whether QEMU 11.1's TCG knows the MSR with this number; it reads others as 0 and ignores writes, where
-/// hardware may have the MSR and else raises #GP. Source: its `helper_rdmsr` and `helper_wrmsr`.
-pub fn is_qemus(number: u32) -> bool {
+/// Whether QEMU 11.1's TCG knows the MSR with this number; it would read others as 0 and ignore writes.
+/// Source: its `helper_rdmsr` and `helper_wrmsr`.
+fn is_qemus(number: u32) -> bool {
     matches!(
         number,
         // APIC base, SMI count, core and thread count, microcode revision.
@@ -156,13 +199,22 @@ pub fn is_qemus(number: u32) -> bool {
     )
 }
 
-/// Whether WRMSR to the MSR with this number is #GP: read-only or locked by firmware.
-pub fn write_faults(number: u32) -> bool {
-    matches!(
-        number,
-        IA32_FEAT_CTL | IA32_MKTME_KEYID_PARTITIONING | IA32_ARCH_CAPABILITIES | IA32_VMX_BASIC
-            ..=IA32_VMX_EXIT_CTLS2 | IA32_TME_CAPABILITY | IA32_TME_ACTIVATE
-    )
+/// What WRMSR of the MSR with this number does.
+pub fn write(number: u32) -> Write {
+    match number {
+        IA32_FEAT_CTL
+        | IA32_PPIN_CTL
+        | IA32_MKTME_KEYID_PARTITIONING
+        | IA32_PLATFORM_INFO
+        | IA32_ARCH_CAPABILITIES
+        | IA32_VMX_BASIC..=IA32_VMX_EXIT_CTLS2
+        | IA32_TME_CAPABILITY
+        | IA32_TME_ACTIVATE => Write::Fault,
+        IA32_PRED_CMD => Write::Ignored,
+        _ if is_qemus(number) => Write::Qemus,
+        _ if PLAIN.iter().any(|(plain, _)| *plain == number) => Write::Ignored,
+        _ => Write::Unknown,
+    }
 }
 
 #[cfg(test)]
@@ -222,8 +274,8 @@ mod tests {
         assert_eq!(read(0x491, &platform), Read::Value(1));
         assert_eq!(read(0x492, &platform), Read::Fault);
         assert_eq!(read(0x493, &platform), Read::Fault);
-        assert_eq!(read(0x494, &platform), Read::Other);
-        assert_eq!(read(0x10, &platform), Read::Other);
+        assert_eq!(read(0x494, &platform), Read::Unknown);
+        assert_eq!(read(0x1B, &platform), Read::Qemus);
     }
 
     #[test]
@@ -235,20 +287,36 @@ mod tests {
     }
 
     #[test]
-    fn no_msr_is_both_ours_and_qemus() {
+    fn an_msr_is_either_ours_or_qemus_or_unknown() {
         let platform = platform(&[]);
-        for number in (0..0x2000).chain(0xC000_0000..0xC000_0200) {
-            let ours = read(number, &platform) != Read::Other;
-            assert!(!ours || !is_qemus(number), "{number:#x}");
-            assert_eq!(write_faults(number), ours, "{number:#x}");
+        for number in (0..0x2000).chain(0xC000_0000..0xC001_0200) {
+            let read = read(number, &platform);
+            let write = write(number);
+            assert_eq!(read == Read::Qemus, write == Write::Qemus, "{number:#x}");
+            assert_eq!(read == Read::Qemus, is_qemus(number), "{number:#x}");
+            assert_eq!(read == Read::Unknown, write == Write::Unknown, "{number:#x}");
         }
     }
 
     #[test]
-    fn nothing_here_can_be_written() {
-        for number in [0x3A, 0x87, 0x480, 0x493, 0x981, 0x982] {
-            assert!(write_faults(number), "{number:#x}");
+    fn what_nobody_knows_faults() {
+        let platform = platform(&[]);
+        // A number without MSR, the last one, one of another vendor, and a feature that is not there.
+        for number in [0x1234_5678, u32::MAX, 0xC001_0117, 0x122, 0x6E0] {
+            assert_eq!(read(number, &platform), Read::Unknown, "{number:#x}");
+            assert_eq!(write(number), Write::Unknown, "{number:#x}");
         }
-        assert!(!write_faults(0x6E0));
+    }
+
+    #[test]
+    fn what_tells_about_the_cpu_cannot_be_written() {
+        for number in [0x3A, 0x4E, 0x87, 0xCE, 0x10A, 0x480, 0x493, 0x981, 0x982] {
+            assert_eq!(write(number), Write::Fault, "{number:#x}");
+        }
+        // A command, which cannot be read.
+        assert_eq!(write(0x49), Write::Ignored);
+        assert_eq!(read(0x49, &platform(&[])), Read::Fault);
+        assert_eq!(write(0x48), Write::Ignored);
+        assert_eq!(read(0x48, &platform(&[])), Read::Value(0));
     }
 }

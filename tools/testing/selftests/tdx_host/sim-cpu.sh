@@ -1,0 +1,72 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The simulator's CPUs: an MSR that does not exist is #GP, and the kernel never
+# meets one where it does not expect that; SEAMCALL where it cannot be executed.
+# Needs the simulator.
+#
+# vm: --cpus 4 --sockets 2 --sim profile=connect --kernel stock
+# vm: --sim profile=connect
+# vm: --sim seam=off
+
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+
+need_simulator
+[ -c /dev/cpu/0/msr ] || skip_all "the kernel has no CONFIG_X86_MSR"
+
+has_seam() {
+	dmesg | grep -q 'virt/tdx: BIOS enabled'
+}
+
+# The first test: KVM may put the CPUs into VMX operation, and so may TDX.
+SEAMCALL_outside_of_VMX_operation_is_UD() {
+	if has_seam; then
+		return
+	fi
+	[ ! -d /sys/module/kvm_intel ] || rmmod kvm_intel
+	equal "$(simcpu seamcall)" ud
+}
+
+# In ring 3 it is #GP with SEAM, too.
+SEAMCALL_in_VMX_operation_is_GP_without_SEAM() {
+	modprobe kvm_intel
+	equal "$(simcpu seamcall)" gp
+}
+
+an_MSR_that_nobody_knows_is_GP() {
+	local cpu number
+	cpu=$(($(nproc) - 1))
+	for number in 0x12345678 0x122 0xc0010117; do
+		equal "$(simcpu rdmsr "$cpu" "$number")" fault
+		equal "$(simcpu wrmsr "$cpu" "$number" 0)" fault
+	done
+	# One that is there can still be used afterwards.
+	equal "$(simcpu rdmsr "$cpu" 0x3a)" 0x5
+}
+
+MSRs_that_kernels_use_are_there() {
+	local number
+	for number in 0x10 0x48 0xce 0x140 0x1d9 0xda0; do
+		matches "$(simcpu rdmsr 0 "$number")" '^0'
+	done
+	equal "$(simcpu wrmsr 0 0x49 1)" 'done'
+	equal "$(simcpu rdmsr 0 0x49)" fault
+}
+
+# From its boot on, through a TD's life if there is TDX.
+the_kernel_never_meets_an_MSR_that_is_not_there() {
+	if has_seam; then
+		load_driver
+		load_kvm
+		matches "$(tdbuild whole --pages 16 --vcpus 2)" '^ok whole'
+	fi
+	equal "$(dmesg | grep 'unchecked MSR access' || :)" ''
+}
+
+run_tests \
+	SEAMCALL_outside_of_VMX_operation_is_UD \
+	SEAMCALL_in_VMX_operation_is_GP_without_SEAM \
+	an_MSR_that_nobody_knows_is_GP \
+	MSRs_that_kernels_use_are_there \
+	the_kernel_never_meets_an_MSR_that_is_not_there
