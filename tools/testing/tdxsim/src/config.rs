@@ -107,6 +107,7 @@ impl SimConfig {
                 }
             }
         }
+        profiles.check()?;
         let module = profiles.module(&module, &module_keys)?;
         let next = (module.next.clone(), next_keys);
         profiles
@@ -264,6 +265,16 @@ mod tests {
         );
         assert!(error(&["profile=none"]).starts_with("none: no such module profile; there are "));
         assert!(error(&["platform=none"]).starts_with("none: no such platform profile; there are "));
+        let file = std::env::temp_dir().join(format!("tdxsim-{}.toml", std::process::id()));
+        std::fs::write(&file, "[module.mine]\ninherits = \"connect\"\ncolour = 1\n").unwrap();
+        let argument = format!("profile_file={}", file.display());
+        // Also when nothing asks for that profile.
+        let unknown_key = error(&[&argument]);
+        std::fs::remove_file(&file).unwrap();
+        assert!(
+            unknown_key.starts_with("module profile mine: "),
+            "{unknown_key}"
+        );
         assert!(error(&["profile_file=/nowhere"]).starts_with("profile_file=/nowhere: "));
         assert_eq!(
             error(&["mem=much"]),

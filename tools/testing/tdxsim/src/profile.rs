@@ -12,6 +12,9 @@ use std::fmt;
 use serde::{de, Deserialize, Deserializer};
 use toml::{Table, Value};
 
+use crate::module::td::params::CPUID_SLOTS;
+use crate::module::td::{MAX_TDCS_PAGES, MAX_TDVPS_PAGES};
+
 /// The profiles that the crate brings along.
 const BUILT_IN: &str = include_str!("../profiles.toml");
 
@@ -281,9 +284,9 @@ impl PlatformProfile {
         first..first + self.tdx_keyids
     }
 
-    /// How many of a physical address's top bits hold the KeyID.
+    /// How many of a physical address's top bits hold the KeyID, which can also be 0.
     pub fn keyid_bits(&self) -> u32 {
-        u32::from(self.mktme_keyids + self.tdx_keyids)
+        (u32::from(self.mktme_keyids) + u32::from(self.tdx_keyids) + 1)
             .next_power_of_two()
             .ilog2()
     }
@@ -340,14 +343,14 @@ const KEYS: &[(Kind, &str, &str)] = &[
     (Kind::Module, "avoid_compat_sensitive", "on or off"),
     (Kind::Module, "wants_wall_clock", "on or off"),
     (Kind::Module, "mrtd_context", "0 to 65535"),
-    (Kind::Module, "max_tdmrs", "0 to 65535"),
-    (Kind::Module, "max_reserved_per_tdmr", "0 to 65535"),
+    (Kind::Module, "max_tdmrs", "1 to 64"),
+    (Kind::Module, "max_reserved_per_tdmr", "0 to 16"),
     (Kind::Module, "pamt_4k_entry_size", "0 to 65535"),
     (Kind::Module, "pamt_2m_entry_size", "0 to 65535"),
     (Kind::Module, "pamt_1g_entry_size", "0 to 65535"),
     (Kind::Module, "tdr_base_size", "0 to 65535"),
-    (Kind::Module, "tdcs_base_size", "0 to 65535"),
-    (Kind::Module, "tdvps_base_size", "0 to 65535"),
+    (Kind::Module, "tdcs_base_size", "4096 to 36864"),
+    (Kind::Module, "tdvps_base_size", "4096 to 61440"),
     (Kind::Module, "attributes_fixed0", "a 64-bit number"),
     (Kind::Module, "attributes_fixed1", "a 64-bit number"),
     (Kind::Module, "xfam_fixed0", "a 64-bit number"),
@@ -577,6 +580,19 @@ impl Profiles {
         }
         Ok(profile)
     }
+    /// Checks every profile, so that what is wrong in a file is known before somebody needs it.
+    pub fn check(&self) -> Result<(), String> {
+        for name in self.names(Kind::Module) {
+            self.module(name, &[])
+                .map_err(|error| format!("module profile {name}: {error}"))?;
+        }
+        for name in self.names(Kind::Platform) {
+            self.platform(name, &[])
+                .map_err(|error| format!("platform profile {name}: {error}"))?;
+        }
+        Ok(())
+    }
+
 
     /// A platform profile with overrides.
     pub fn platform(
@@ -591,6 +607,26 @@ impl Profiles {
         }
         if profile.cpu_signatures.is_empty() {
             return Err("cpu_signatures: at least one".to_owned());
+        }
+        if !(1..=64).contains(&profile.max_tdmrs) {
+            return Err("max_tdmrs: 1 to 64".to_owned());
+        }
+        if !is_structure(profile.tdcs_base_size, MAX_TDCS_PAGES) {
+            return Err(format!("tdcs_base_size: 4096 to {}", MAX_TDCS_PAGES * 4096));
+        }
+        if !is_structure(profile.tdvps_base_size, MAX_TDVPS_PAGES) {
+            return Err(format!(
+                "tdvps_base_size: 4096 to {}",
+                MAX_TDVPS_PAGES * 4096
+            ));
+        }
+        if profile.min_update_hv > profile.module_hv {
+            return Err("min_update_hv: at most module_hv".to_owned());
+        }
+        if profile.cpuid_config.len() > CPUID_SLOTS {
+            return Err(format!(
+                "cpuid_config: at most {CPUID_SLOTS} leaves, as TD_PARAMS holds"
+            ));
         }
         Ok(profile)
     }
@@ -628,6 +664,11 @@ fn value_for(present: Option<&Value>, value: &Value) -> Value {
         Some(Value::Boolean(_)) => match text.as_str() {
             "on" | "true" | "yes" | "1" => Value::Boolean(true),
             "off" | "false" | "no" | "0" => Value::Boolean(false),
+/// Whether a control structure of this size has from one to so many pages.
+fn is_structure(bytes: u16, pages: usize) -> bool {
+    (4096..=pages * 4096).contains(&usize::from(bytes))
+}
+
             _ => value.clone(),
         },
         Some(Value::Array(_)) if text.starts_with('[') => format!("value = {text}")

@@ -294,7 +294,11 @@ mod tests {
             let write = write(number);
             assert_eq!(read == Read::Qemus, write == Write::Qemus, "{number:#x}");
             assert_eq!(read == Read::Qemus, is_qemus(number), "{number:#x}");
-            assert_eq!(read == Read::Unknown, write == Write::Unknown, "{number:#x}");
+            assert_eq!(
+                read == Read::Unknown,
+                write == Write::Unknown,
+                "{number:#x}"
+            );
         }
     }
 

@@ -205,9 +205,7 @@ fn has_versions(profile: &ModuleProfile, number: u64) -> bool {
     match Leaf::from_number(number) {
         Some(Leaf::MemSeptAdd | Leaf::MngRd | Leaf::VpInit | Leaf::VpRd | Leaf::SysInit) => true,
         Some(Leaf::SysConfig) => profile.config_version > 0,
-        Some(Leaf::SysUpdate) => {
-            profile.has(features::TD_PRESERVING) && profile.update_version > 0
-        }
+        Some(Leaf::SysUpdate) => profile.has(features::TD_PRESERVING) && profile.update_version > 0,
         Some(_) => false,
         None => UNKNOWN_WITH_VERSIONS.contains(&number),
     }

@@ -13,6 +13,8 @@ use crate::status::{operand, Status};
 
 /// Size and alignment of TDSYSINFO_STRUCT in bytes.
 const SYSINFO_SIZE: u64 = 1024;
+/// CPUID leaves that TDSYSINFO_STRUCT has room for, fewer than TD_PARAMS.
+const SYSINFO_CPUID_SLOTS: usize = 37;
 /// Convertible memory regions that TDH.SYS.INFO returns, unused ones as zeros.
 const CMR_COUNT: u64 = 32;
 /// TDH.SYS.INIT, R8: the address.
@@ -149,8 +151,9 @@ fn sysinfo(module: &Module) -> [u8; SYSINFO_SIZE as usize] {
     put(72, &profile.attributes_fixed1.to_le_bytes());
     put(80, &profile.xfam_fixed0.to_le_bytes());
     put(88, &profile.xfam_fixed1.to_le_bytes());
-    put(128, &(profile.cpuid_config.len() as u32).to_le_bytes());
-    for (index, config) in profile.cpuid_config.iter().take(37).enumerate() {
+    let cpuid_config = profile.cpuid_config.iter().take(SYSINFO_CPUID_SLOTS);
+    put(128, &(cpuid_config.len() as u32).to_le_bytes());
+    for (index, config) in cpuid_config.enumerate() {
         let [eax, ebx, ecx, edx] = config.configurable;
         let words = [config.leaf, config.subleaf, eax, ebx, ecx, edx];
         for (word, value) in words.iter().enumerate() {

@@ -178,7 +178,12 @@ impl Machine {
     pub fn with_lps(packages: &[usize], args: &[&str]) -> Machine {
         let mut all = vec!["mem=4G"];
         all.extend(args);
-        let config = SimConfig::from_args(packages.to_vec(), &all).unwrap();
+        Machine::with_config(SimConfig::from_args(packages.to_vec(), &all).unwrap())
+    }
+
+    /// A machine of which a test has changed what arguments cannot say.
+    pub fn with_config(config: SimConfig) -> Machine {
+        let packages = config.packages.clone();
         let count = config.package_count();
         let position = |package| packages.iter().position(|other| *other == package).unwrap();
         Machine {

@@ -578,10 +578,7 @@ fn a_module_wants_the_handoff_that_it_was_built_for() {
         machine.ok(0, UPDATE, &[]);
         let refused = 0xC000_0100_0000_0001;
         let lowest = if no_downgrade == 1 { hv } else { min };
-        assert_eq!(
-            machine.status(SHUTDOWN, &[u64::from(lowest) - 1]),
-            refused
-        );
+        assert_eq!(machine.status(SHUTDOWN, &[u64::from(lowest) - 1]), refused);
         machine.ok(0, SHUTDOWN, &[lowest.into()]);
     }
     // A module that must not be downgraded is not content with a sigstruct that would allow it.

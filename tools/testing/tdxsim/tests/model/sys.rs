@@ -3,7 +3,8 @@
 //! The dispatcher, and every TDH.SYS leaf in every state: TDH.SYS.CONFIG's operands and TDMRs, and
 //! what happens at an update, are in files of their own.
 
-use tdxsim::{Memory, Outcome};
+use tdxsim::profile::CpuidConfig;
+use tdxsim::{Memory, Outcome, SimConfig};
 
 use crate::machine::*;
 
@@ -657,12 +658,28 @@ fn rdall_lists_every_element_once() {
     }
 }
 
-/// A module with many CPUID leaves to configure.
+/// A module with many CPUID leaves to configure, more than a profile may have.
 fn with_cpuid_leaves(count: u32) -> Machine {
-    let list: Vec<String> = (0..count)
-        .map(|leaf| format!("[{leaf}, 0, {leaf}, 0, 7, 0]"))
+    let mut config = SimConfig::from_args(vec![0, 1], &["mem=4G"]).unwrap();
+    config.module.cpuid_config = (0..count)
+        .map(|leaf| CpuidConfig {
+            leaf,
+            subleaf: 0,
+            configurable: [leaf, 0, 7, 0],
+        })
         .collect();
-    in_state(LpsDone, &[&format!("cpuid_config=[{}]", list.join(","))])
+    let machine = Machine::with_config(config);
+    machine.initialise();
+    machine
+}
+
+#[test]
+fn info_shows_as_many_cpuid_leaves_as_it_has_room_for() {
+    let machine = with_cpuid_leaves(48);
+    machine.ok(0, INFO, &[BUFFER, 1024, BUFFER + 1024, 32]);
+    assert_eq!(machine.ram.get(BUFFER + 128, 4), 37);
+    assert_eq!(machine.ram.get(BUFFER + 132 + 36 * 24, 4), 36);
+    assert_eq!(machine.rd(0x9900_0001_0000_0004), 48);
 }
 
 #[test]

@@ -38,6 +38,8 @@ use params::TdParams;
 use sept::Sept;
 use vcpu::Vcpu;
 
+pub use vcpu::MAX_TDVPS_PAGES;
+
 /// TDCS pages that a TD can have.
 pub const MAX_TDCS_PAGES: usize = 9;
 

@@ -12,7 +12,7 @@ use crate::status::{operand, Status};
 pub const TD_PARAMS_SIZE: usize = 1024;
 
 /// CPUID leaves that TD_PARAMS has room for.
-const CPUID_SLOTS: usize = 48;
+pub const CPUID_SLOTS: usize = 48;
 
 /// CONFIG_FLAGS bit 0: GPAs are 52 bits wide, not 48.
 const FLAG_GPAW: u64 = 1 << 0;
@@ -219,7 +219,7 @@ impl TdParams {
         check(reader.is_zero(32), operand::RDX)?;
 
         let mut cpuid = Vec::new();
-        for config in module.cpuid_config.iter().take(CPUID_SLOTS) {
+        for config in &module.cpuid_config {
             let (leaf, subleaf) = (config.leaf, config.subleaf);
             let value = std::array::from_fn(|_| reader.u32());
             let is_configurable = |(value, allowed): (&u32, &u32)| value & !allowed == 0;
