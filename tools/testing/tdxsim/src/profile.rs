@@ -243,6 +243,12 @@ pub struct PlatformProfile {
     /// TDX private KeyIDs: as many, right above the MKTME ones.
     #[serde(deserialize_with = "number")]
     pub tdx_keyids: u16,
+    /// Where the SEAM range begins, which only the TDX module and P-SEAMLDR may use.
+    #[serde(deserialize_with = "number")]
+    pub seamrr_base: u64,
+    /// Bytes in the SEAM range, a power of two.
+    #[serde(deserialize_with = "number")]
+    pub seamrr_size: u64,
     /// CPUID.1:EAX by package; the last one counts for all further packages.
     #[serde(deserialize_with = "numbers")]
     pub cpu_signatures: Vec<u32>,
@@ -273,6 +279,9 @@ pub struct PlatformProfile {
     /// P-SEAMLDR calls corrupt the current VMCS pointer (the SEAMRET erratum).
     pub seamret_erratum: bool,
 }
+
+/// The smallest SEAM range, in bytes; its base and mask registers hold no lower bits.
+const MIN_SEAMRR_SIZE: u64 = 32 << 20;
 
 /// Bits in a physical address, KeyID included.
 pub const PA_BITS: u32 = 52;
@@ -307,11 +316,19 @@ impl PlatformProfile {
     }
 
     /// Whether `pa` may be an operand in memory that host and SEAM share: a multiple of
-    /// `alignment`, below 2^52, its KeyID not private.
+    /// `alignment`, below 2^52, its KeyID below the private ones, outside the SEAM range.
     pub fn is_shared_pa(&self, pa: u64, alignment: u64) -> bool {
         pa % alignment == 0
             && pa >> PA_BITS == 0
-            && !self.private_keyids().contains(&self.keyid_of(pa))
+            && self.keyid_of(pa) < self.private_keyids().start
+            && !self.is_in_seam_range(pa)
+    }
+
+    /// Whether a physical address, its KeyID left out, is in the SEAM range.
+    fn is_in_seam_range(&self, pa: u64) -> bool {
+        self.without_keyid(pa)
+            .checked_sub(self.seamrr_base)
+            .is_some_and(|offset| offset < self.seamrr_size)
     }
 
     /// CPUID.1:EAX of a package.
@@ -394,6 +411,12 @@ const KEYS: &[(Kind, &str, &str)] = &[
     (Kind::Platform, "module_loaded", "on or off"),
     (Kind::Platform, "mktme_keyids", "0 to 32767"),
     (Kind::Platform, "tdx_keyids", "0 to 32767"),
+    (Kind::Platform, "seamrr_base", "a multiple of seamrr_size"),
+    (
+        Kind::Platform,
+        "seamrr_size",
+        "a power of two from 32 MiB on, in bytes",
+    ),
     (
         Kind::Platform,
         "cpu_signatures",
@@ -557,6 +580,19 @@ impl Profiles {
         Ok(resolved)
     }
 
+    /// Checks every profile, so that what is wrong in a file is known before somebody needs it.
+    pub fn check(&self) -> Result<(), String> {
+        for name in self.names(Kind::Module) {
+            self.module(name, &[])
+                .map_err(|error| format!("module profile {name}: {error}"))?;
+        }
+        for name in self.names(Kind::Platform) {
+            self.platform(name, &[])
+                .map_err(|error| format!("platform profile {name}: {error}"))?;
+        }
+        Ok(())
+    }
+
     /// A module profile with overrides.
     pub fn module(
         &self,
@@ -571,42 +607,6 @@ impl Profiles {
                 profile.next,
                 self.names(Kind::Module).join(", ")
             ));
-        }
-        if profile.max_reserved_per_tdmr > 16 {
-            return Err("max_reserved_per_tdmr: at most 16, as a TDMR_INFO holds".to_owned());
-        }
-        if profile.connect_pages.len() != 4 {
-            return Err("connect_pages: there are exactly four page counts".to_owned());
-        }
-        Ok(profile)
-    }
-    /// Checks every profile, so that what is wrong in a file is known before somebody needs it.
-    pub fn check(&self) -> Result<(), String> {
-        for name in self.names(Kind::Module) {
-            self.module(name, &[])
-                .map_err(|error| format!("module profile {name}: {error}"))?;
-        }
-        for name in self.names(Kind::Platform) {
-            self.platform(name, &[])
-                .map_err(|error| format!("platform profile {name}: {error}"))?;
-        }
-        Ok(())
-    }
-
-
-    /// A platform profile with overrides.
-    pub fn platform(
-        &self,
-        name: &str,
-        overrides: &[(String, Value)],
-    ) -> Result<PlatformProfile, String> {
-        let mut table = self.resolve(Kind::Platform, name)?;
-        let profile: PlatformProfile = apply(Kind::Platform, &mut table, overrides)?;
-        if profile.mktme_keyids > 0x7FFF || profile.tdx_keyids > 0x7FFF {
-            return Err("mktme_keyids, tdx_keyids: at most 32767 each".to_owned());
-        }
-        if profile.cpu_signatures.is_empty() {
-            return Err("cpu_signatures: at least one".to_owned());
         }
         if !(1..=64).contains(&profile.max_tdmrs) {
             return Err("max_tdmrs: 1 to 64".to_owned());
@@ -628,8 +628,45 @@ impl Profiles {
                 "cpuid_config: at most {CPUID_SLOTS} leaves, as TD_PARAMS holds"
             ));
         }
+        if profile.max_reserved_per_tdmr > 16 {
+            return Err("max_reserved_per_tdmr: at most 16, as a TDMR_INFO holds".to_owned());
+        }
+        if profile.connect_pages.len() != 4 {
+            return Err("connect_pages: there are exactly four page counts".to_owned());
+        }
         Ok(profile)
     }
+
+    /// A platform profile with overrides.
+    pub fn platform(
+        &self,
+        name: &str,
+        overrides: &[(String, Value)],
+    ) -> Result<PlatformProfile, String> {
+        let mut table = self.resolve(Kind::Platform, name)?;
+        let profile: PlatformProfile = apply(Kind::Platform, &mut table, overrides)?;
+        if profile.mktme_keyids > 0x7FFF || profile.tdx_keyids > 0x7FFF {
+            return Err("mktme_keyids, tdx_keyids: at most 32767 each".to_owned());
+        }
+        if profile.cpu_signatures.is_empty() {
+            return Err("cpu_signatures: at least one".to_owned());
+        }
+        if !profile.seamrr_size.is_power_of_two() || profile.seamrr_size < MIN_SEAMRR_SIZE {
+            return Err("seamrr_size: a power of two from 32 MiB on".to_owned());
+        }
+        let end = profile.seamrr_base.checked_add(profile.seamrr_size);
+        if profile.seamrr_base % profile.seamrr_size != 0
+            || end.is_none_or(|end| end > profile.keyid_base())
+        {
+            return Err("seamrr_base: a multiple of seamrr_size below the KeyID bits".to_owned());
+        }
+        Ok(profile)
+    }
+}
+
+/// Whether a control structure of this size has from one to so many pages.
+fn is_structure(bytes: u16, pages: usize) -> bool {
+    (4096..=pages * 4096).contains(&usize::from(bytes))
 }
 
 /// Overrides keys of a profile one by one, so that an error names the guilty one.
@@ -664,11 +701,6 @@ fn value_for(present: Option<&Value>, value: &Value) -> Value {
         Some(Value::Boolean(_)) => match text.as_str() {
             "on" | "true" | "yes" | "1" => Value::Boolean(true),
             "off" | "false" | "no" | "0" => Value::Boolean(false),
-/// Whether a control structure of this size has from one to so many pages.
-fn is_structure(bytes: u16, pages: usize) -> bool {
-    (4096..=pages * 4096).contains(&usize::from(bytes))
-}
-
             _ => value.clone(),
         },
         Some(Value::Array(_)) if text.starts_with('[') => format!("value = {text}")
@@ -914,6 +946,131 @@ mod tests {
             profiles.module("loop", &[]).unwrap_err(),
             "loop: the profile inherits from itself"
         );
+    }
+
+    #[test]
+    fn limits_are_named() {
+        let profiles = Profiles::built_in().unwrap();
+        let module = |key: &str, value: &str| profiles.module("connect", &with(key, value)).err();
+        let error = |key: &str, value: &str| module(key, value).unwrap_or_default();
+        for value in ["0", "65"] {
+            assert_eq!(error("max_tdmrs", value), "max_tdmrs: 1 to 64");
+        }
+        for value in ["1", "64"] {
+            assert_eq!(module("max_tdmrs", value), None);
+        }
+        for value in ["0", "4095", "36865"] {
+            assert_eq!(
+                error("tdcs_base_size", value),
+                "tdcs_base_size: 4096 to 36864"
+            );
+        }
+        assert_eq!(module("tdcs_base_size", "36864"), None);
+        for value in ["0", "4095", "61441"] {
+            assert_eq!(
+                error("tdvps_base_size", value),
+                "tdvps_base_size: 4096 to 61440"
+            );
+        }
+        assert_eq!(module("tdvps_base_size", "61440"), None);
+        assert_eq!(
+            error("min_update_hv", "2"),
+            "min_update_hv: at most module_hv"
+        );
+        assert_eq!(module("min_update_hv", "1"), None);
+        let leaves = |count: usize| format!("[{}]", vec!["[1, 0, 1, 0, 0, 0]"; count].join(","));
+        assert_eq!(module("cpuid_config", &leaves(48)), None);
+        assert_eq!(
+            error("cpuid_config", &leaves(49)),
+            "cpuid_config: at most 48 leaves, as TD_PARAMS holds"
+        );
+        let platform =
+            |key: &str, value: &str| profiles.platform("default", &with(key, value)).err();
+        for value in ["0", "0x1000000", "0x3000000"] {
+            assert_eq!(
+                platform("seamrr_size", value).as_deref(),
+                Some("seamrr_size: a power of two from 32 MiB on")
+            );
+        }
+        for value in ["0x1000000", "0xFFFFFFFFFC000000", "0x200000000000"] {
+            assert_eq!(
+                platform("seamrr_base", value).as_deref(),
+                Some("seamrr_base: a multiple of seamrr_size below the KeyID bits")
+            );
+        }
+    }
+
+    #[test]
+    fn every_profile_of_a_file_is_checked() {
+        let checked = |text: &str| {
+            let mut profiles = Profiles::built_in().unwrap();
+            profiles.add(text, "mine.toml").unwrap();
+            profiles.check()
+        };
+        assert_eq!(Profiles::built_in().unwrap().check(), Ok(()));
+        for (text, expected) in [
+            (
+                "[module.mine]\ninherits = \"connect\"\nnext = \"nobody\"\n",
+                "module profile mine: next=nobody: no such module profile",
+            ),
+            (
+                "[module.mine]\ninherits = \"connect\"\nmax_tdmrs = 0\n",
+                "module profile mine: max_tdmrs: 1 to 64",
+            ),
+            (
+                "[platform.mine]\ninherits = \"nobody\"\n",
+                "platform profile mine: nobody: no such platform profile",
+            ),
+            (
+                "[module.mine]\nversion = \"1.5.25\"\n",
+                "module profile mine: ",
+            ),
+        ] {
+            let error = checked(text).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn keyid_0_counts_for_the_width_of_keyids() {
+        let platform = |mktme: &str, tdx: &str| {
+            let mut overrides = with("mktme_keyids", mktme);
+            overrides.extend(with("tdx_keyids", tdx));
+            Profiles::built_in()
+                .unwrap()
+                .platform("default", &overrides)
+                .unwrap()
+        };
+        for (mktme, tdx, bits) in [
+            ("0", "0", 0),
+            ("0", "1", 1),
+            ("63", "64", 7),
+            ("64", "64", 8),
+            ("32767", "32767", 16),
+        ] {
+            assert_eq!(platform(mktme, tdx).keyid_bits(), bits, "{mktme} + {tdx}");
+        }
+        // KeyIDs above the private ones are nobody's: they are not shared either.
+        let platform = platform("3", "2");
+        assert_eq!(platform.private_keyids(), 4..6);
+        let shared = |keyid: u64| platform.is_shared_pa(0x1000 + keyid * platform.keyid_base(), 64);
+        assert_eq!(
+            [3, 4, 5, 6, 7].map(shared),
+            [true, false, false, false, false]
+        );
+    }
+
+    #[test]
+    fn the_seam_range_is_not_shared() {
+        let platform = Profiles::built_in()
+            .unwrap()
+            .platform("default", &with("seamrr_base", "0x40000000"))
+            .unwrap();
+        let shared = |pa: u64| platform.is_shared_pa(pa, 4096);
+        let end = platform.seamrr_base + platform.seamrr_size;
+        assert!(shared(0x3FFF_F000) && shared(end));
+        assert!(!shared(0x4000_0000) && !shared(end - 4096));
+        assert!(!shared(0x4000_0000 | (5 << 45)));
     }
 
     #[test]

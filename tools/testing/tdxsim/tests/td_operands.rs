@@ -509,6 +509,13 @@ fn source_pages_and_parameters_are_shared_memory() {
         assert_eq!(add(source), INVALID | 9, "{source:#x}");
     }
     assert_eq!(add(SOURCE | SHARED_KEYID_BITS), SUCCESS);
+    for leaf in [Leaf::MemPageAdd, Leaf::MngInit] {
+        let (mut host, _, good) = ready_for(leaf);
+        // The SEAM range, laid over both.
+        (host.platform.seamrr_base, host.platform.seamrr_size) = (0, 32 * MIB);
+        let expected = if leaf == Leaf::MngInit { 2 } else { 9 };
+        assert_eq!(host.status(leaf, good), INVALID | expected);
+    }
     let (mut host, _, good) = ready_for(Leaf::MngInit);
     let mut init = |params| {
         host.status(

@@ -68,6 +68,8 @@ enum After {
     Control(Request),
     /// RDMSR: returning this value.
     Msr(u64),
+    /// RDMSR: setting these bits in what it returned.
+    MsrPlus(u64),
     /// MOV to CR4: giving this register back its value.
     Restore(Reg, u64),
     /// MOV from CR4: adding VMXE to this register.
@@ -241,6 +243,10 @@ impl Machine {
         match msr::read(number, self.sim().platform()) {
             msr::Read::Value(value) => {
                 self.lp(cpu).after = After::Msr(value);
+                Next::RunThenAfter
+            }
+            msr::Read::Plus(bits) => {
+                self.lp(cpu).after = After::MsrPlus(bits);
                 Next::RunThenAfter
             }
             msr::Read::Fault => {
@@ -445,6 +451,10 @@ impl Plugin for Machine {
             After::Msr(value) => {
                 cpu.set_reg(Reg::Rax, value & 0xFFFF_FFFF);
                 cpu.set_reg(Reg::Rdx, value >> 32);
+            }
+            After::MsrPlus(bits) => {
+                cpu.set_reg(Reg::Rax, cpu.reg(Reg::Rax) | (bits & 0xFFFF_FFFF));
+                cpu.set_reg(Reg::Rdx, cpu.reg(Reg::Rdx) | (bits >> 32));
             }
             After::Restore(register, value) => cpu.set_reg(register, value),
             After::AddVmxe(register) => cpu.set_reg(register, cpu.reg(register) | vmx::CR4_VMXE),

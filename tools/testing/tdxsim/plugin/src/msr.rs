@@ -10,7 +10,7 @@
 //! (Processor Trace, CET): KVM's TDX support wants EPT with accessed and dirty flags, unrestricted guests,
 //! APIC-register virtualisation, virtual-interrupt delivery and posted interrupts.
 
-use tdxsim::profile::PlatformProfile;
+use tdxsim::profile::{PlatformProfile, PA_BITS};
 
 use crate::vmx;
 
@@ -19,6 +19,8 @@ use crate::vmx;
 pub enum Read {
     /// The MSR has this value.
     Value(u64),
+    /// The MSR is QEMU's business, and has these bits in addition.
+    Plus(u64),
     /// #GP: a CPU like this has no such MSR, or not for reading.
     Fault,
     /// #GP: nothing is known of the MSR.
@@ -47,6 +49,7 @@ const IA32_PRED_CMD: u32 = 0x49;
 const IA32_PPIN_CTL: u32 = 0x4E;
 const IA32_MKTME_KEYID_PARTITIONING: u32 = 0x87;
 const IA32_PLATFORM_INFO: u32 = 0xCE;
+const IA32_MTRRCAP: u32 = 0xFE;
 const IA32_ARCH_CAPABILITIES: u32 = 0x10A;
 const MISC_FEATURES_ENABLES: u32 = 0x140;
 const IA32_DEBUGCTL: u32 = 0x1D9;
@@ -54,6 +57,8 @@ const IA32_VMX_BASIC: u32 = 0x480;
 const IA32_TME_CAPABILITY: u32 = 0x981;
 const IA32_TME_ACTIVATE: u32 = 0x982;
 const IA32_XSS: u32 = 0xDA0;
+const IA32_SEAMRR_PHYS_BASE: u32 = 0x1400;
+const IA32_SEAMRR_PHYS_MASK: u32 = 0x1401;
 /// The last MSR that Intel has set apart for reporting VMX capabilities so far.
 const IA32_VMX_EXIT_CTLS2: u32 = 0x493;
 
@@ -81,6 +86,13 @@ const fn bits<const N: usize>(numbers: [u32; N]) -> u64 {
     }
     value
 }
+
+/// IA32_MTRRCAP: there is a SEAM range.
+const MTRRCAP_SEAMRR: u64 = bits([15]);
+/// IA32_SEAMRR_PHYS_BASE: firmware has set the range.
+const SEAMRR_CONFIGURED: u64 = bits([3]);
+/// IA32_SEAMRR_PHYS_MASK: locked, in use.
+const SEAMRR_LOCKED: u64 = bits([10, 11]);
 
 /// Locked, VMXON allowed outside of SMX.
 const FEAT_CTL: u64 = bits([0, 2]);
@@ -147,6 +159,13 @@ pub fn read(number: u32, platform: &PlatformProfile) -> Read {
         IA32_FEAT_CTL => Read::Value(FEAT_CTL),
         IA32_MKTME_KEYID_PARTITIONING if !platform.seam => Read::Fault,
         IA32_MKTME_KEYID_PARTITIONING => Read::Value(mktme_keyids | (tdx_keyids << 32)),
+        IA32_MTRRCAP if platform.seam => Read::Plus(MTRRCAP_SEAMRR),
+        IA32_SEAMRR_PHYS_BASE | IA32_SEAMRR_PHYS_MASK if !platform.seam => Read::Fault,
+        IA32_SEAMRR_PHYS_BASE => Read::Value(platform.seamrr_base | SEAMRR_CONFIGURED),
+        IA32_SEAMRR_PHYS_MASK => {
+            let mask = ((1 << PA_BITS) - 1) & !(platform.seamrr_size - 1);
+            Read::Value(mask | SEAMRR_LOCKED)
+        }
         IA32_ARCH_CAPABILITIES => Read::Value(ARCH_CAPABILITIES),
         IA32_VMX_BASIC if platform.seamret_erratum => Read::Value(VMX_BASIC),
         IA32_VMX_BASIC => Read::Value(VMX_BASIC | VMX_BASIC_NO_SEAMRET_INVD_VMCS),
@@ -209,7 +228,9 @@ pub fn write(number: u32) -> Write {
         | IA32_ARCH_CAPABILITIES
         | IA32_VMX_BASIC..=IA32_VMX_EXIT_CTLS2
         | IA32_TME_CAPABILITY
-        | IA32_TME_ACTIVATE => Write::Fault,
+        | IA32_TME_ACTIVATE
+        | IA32_SEAMRR_PHYS_BASE
+        | IA32_SEAMRR_PHYS_MASK => Write::Fault,
         IA32_PRED_CMD => Write::Ignored,
         _ if is_qemus(number) => Write::Qemus,
         _ if PLAIN.iter().any(|(plain, _)| *plain == number) => Write::Ignored,
@@ -290,7 +311,10 @@ mod tests {
     fn an_msr_is_either_ours_or_qemus_or_unknown() {
         let platform = platform(&[]);
         for number in (0..0x2000).chain(0xC000_0000..0xC001_0200) {
-            let read = read(number, &platform);
+            let read = match read(number, &platform) {
+                Read::Plus(_) => Read::Qemus,
+                other => other,
+            };
             let write = write(number);
             assert_eq!(read == Read::Qemus, write == Write::Qemus, "{number:#x}");
             assert_eq!(read == Read::Qemus, is_qemus(number), "{number:#x}");
@@ -300,6 +324,18 @@ mod tests {
                 "{number:#x}"
             );
         }
+    }
+
+    #[test]
+    fn the_platform_decides_about_the_seam_range() {
+        let on = platform(&[("seamrr_base", "0x40000000"), ("seamrr_size", "0x2000000")]);
+        assert_eq!(read(0xFE, &on), Read::Plus(0x8000));
+        assert_eq!(read(0x1400, &on), Read::Value(0x4000_0008));
+        assert_eq!(read(0x1401, &on), Read::Value(0x000F_FFFF_FE00_0C00));
+        let off = platform(&[("seam", "off")]);
+        assert_eq!(read(0xFE, &off), Read::Qemus);
+        assert_eq!(read(0x1400, &off), Read::Fault);
+        assert_eq!(read(0x1401, &off), Read::Fault);
     }
 
     #[test]

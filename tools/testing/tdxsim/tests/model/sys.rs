@@ -814,6 +814,33 @@ fn a_reset_starts_from_the_beginning() {
 }
 
 #[test]
+fn memory_operands_are_outside_the_seam_range() {
+    let range = 0x1000_0000;
+    let machine = in_state(
+        LpsDone,
+        &["seamrr_base=0x10000000", "seamrr_size=0x2000000"],
+    );
+    let tdmrs = [tdmr_info(1, PAMTS + 64 * MIB)];
+    let [array, count] = machine.put_tdmrs(&tdmrs);
+    machine.ram.put(range, &[TDMR_INFOS]);
+    machine.ram.put(range + 512, &tdmrs[0]);
+    for inside in [range, range | (5 << 45)] {
+        let status = |leaf, operands: &[u64]| machine.status(leaf, operands);
+        assert_eq!(status(CONFIG, &[inside, count, 64]), BAD_RCX);
+        machine.ram.put(TDMR_ARRAY, &[inside + 512]);
+        assert_eq!(status(CONFIG, &[array, count, 64]), BAD_RCX);
+        assert_eq!(status(RDALL, &[inside, u64::MAX]), 0xC000_0100_0000_0002);
+        assert_eq!(status(INFO, &[inside, 1024, BUFFER, 32]), BAD_RCX);
+        assert_eq!(status(SEAMLDR_INFO, &[inside]), 1 << 63);
+        assert_eq!(status(SEAMLDR_SEAMINFO, &[inside]), 1 << 63);
+    }
+    // Right behind it.
+    machine.ok(0, SEAMLDR_INFO, &[range + 0x200_0000]);
+    machine.put_tdmrs(&tdmrs);
+    machine.ok(0, CONFIG, &[array, count, 64]);
+}
+
+#[test]
 fn memory_operands_may_carry_a_shared_keyid() {
     let machine = in_state(LpsDone, &[]);
     let keyid = 5 << 45;
