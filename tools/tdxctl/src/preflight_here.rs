@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::evidence;
 use crate::facts::{Facts, Interface, State};
+use crate::features::Features;
 use crate::host::{Host, Known, Unknown};
 use crate::image::Image;
 use crate::output::Verdict;
@@ -169,15 +170,23 @@ pub fn run(host: &Host, facts: Result<&Facts, &Unknown>, image: &Image<'_>) -> V
             preflight::Verdict::Skip => Checked::new(&name, Verdict::Skip, words),
         });
     }
-    if facts.is_some_and(|facts| facts.interface == Interface::Mainline) {
-        checks.push(Checked::new(
-            "td-builds",
-            Verdict::Note,
-            "the C driver does not look for TDs that are being built, and an update may spoil \
-             their measurement: make sure that there are none",
-        ));
-    }
     checks
+}
+
+/// What is to be said beforehand of TDs that are being built, whatever the image.
+pub fn td_builds(facts: &Facts) -> Option<Checked> {
+    let text = match (facts.interface, &facts.features_offered) {
+        (Interface::Mainline, _) => {
+            "the C driver does not look for TDs that are being built, and an update may spoil \
+             their measurement: make sure that there are none"
+        }
+        (_, Ok(features)) if !features.contains(Features::UPDATE_COMPAT) => {
+            "the running TDX module does not say that it protects TDs that are being built; one \
+             that does not, before 1.5.24, refuses the update and runs on"
+        }
+        _ => return None,
+    };
+    Some(Checked::new("td-builds", Verdict::Note, text))
 }
 
 /// Whether there is a TDX module that can be replaced.

@@ -78,7 +78,8 @@ impl Checks {
         } else {
             "tdxctl"
         };
-        let checks = by_driver.unwrap_or_else(|| preflight_here::run(host, facts, image));
+        let mut checks = by_driver.unwrap_or_else(|| preflight_here::run(host, facts, image));
+        checks.extend(facts.ok().and_then(preflight_here::td_builds));
 
         Ok(Self {
             image: path.display().to_string(),
