@@ -15,7 +15,10 @@
 tests_dir=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 # shellcheck source=/dev/null
 . "$tests_dir/../kselftest/ktap_helpers.sh"
-PATH=$tests_dir:$PATH
+# Behind the system's commands, one of which is called kexec too.
+PATH=$PATH:$tests_dir
+# Messages are compared.
+export LC_ALL=C
 
 device=/sys/devices/faux/tdx_host
 # shellcheck disable=SC2034 # for those who source this
