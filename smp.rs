@@ -18,7 +18,8 @@ use kernel::{
     },
     cpumask::Cpumask,
     error::to_result,
-    prelude::*, //
+    prelude::*,
+    types::NotThreadSafe, //
 };
 
 /// The CPUs that run. The set may change unless CPU hotplug is excluded.
@@ -50,6 +51,25 @@ pub(crate) fn package(cpu: CpuId) -> i32 {
 pub(crate) fn signature() -> u32 {
     // SAFETY: Every 64-bit CPU has CPUID.
     unsafe { __cpuid(1) }.eax
+}
+
+/// Keeps CPUs from coming and going while it lives.
+pub(crate) struct NoHotplug(NotThreadSafe);
+
+impl NoHotplug {
+    /// Waits for CPU hotplug to end, and excludes it. Not for who does so already.
+    pub(crate) fn new() -> Self {
+        // SAFETY: `Drop` does the opposite.
+        unsafe { bindings::cpus_read_lock() };
+        Self(NotThreadSafe)
+    }
+}
+
+impl Drop for NoHotplug {
+    fn drop(&mut self) {
+        // SAFETY: `new()` has locked, in this task, as the value never leaves it.
+        unsafe { bindings::cpus_read_unlock() };
+    }
 }
 
 /// Runs `f` on `cpu`, in a worker that cannot migrate, and returns its result.

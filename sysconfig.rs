@@ -14,7 +14,7 @@ use core::fmt;
 
 use kernel::{
     alloc::AllocError,
-    cpumask::CpumaskVar,
+    cpu::CpuId,
     prelude::*,
     sync::atomic::{
         Atomic,
@@ -55,6 +55,8 @@ pub(crate) enum Error {
     Unsupported(Failure),
     /// No CPU of this package is online.
     PackageOffline(i32),
+    /// TDH.SYS.TDMR.INIT succeeds for ever and initializes nothing.
+    NoProgress,
     /// The TDX module counts CPUs that have not been online since boot.
     CpusMissing(Failure),
     /// The core cannot read the system information again.
@@ -67,7 +69,7 @@ impl Error {
     /// The error code that loading the driver fails with.
     pub(crate) fn to_errno(&self) -> kernel::error::Error {
         match self {
-            Error::Seamcall(_) | Error::Sysinfo(_) => EIO,
+            Error::Seamcall(_) | Error::NoProgress | Error::Sysinfo(_) => EIO,
             Error::Unsupported(_) => EOPNOTSUPP,
             Error::PackageOffline(_) | Error::CpusMissing(_) => EBUSY,
             Error::Kernel(error) => *error,
@@ -83,6 +85,7 @@ impl fmt::Display for Error {
             Error::PackageOffline(package) => {
                 write!(f, "package {package} has no online CPU to make its key on")
             }
+            Error::NoProgress => write!(f, "{} makes no progress", Leaf::SYS_TDMR_INIT),
             Error::CpusMissing(failure) => {
                 write!(f, "not every CPU has been online since boot: {failure}")
             }
@@ -118,7 +121,11 @@ impl From<AllocError> for Error {
 ///
 /// Says what was configured, or what failed and whether loading the driver again can help.
 pub(crate) fn configure(setup: &Setup) -> Result {
-    let features = config(setup).map_err(|error| {
+    let Configured {
+        tdmrs,
+        features,
+        keys,
+    } = prepare_and_config(setup).map_err(|error| {
         match error {
             Error::Unsupported(_) => pr_err!("{error}; TDX stays off with this module\n"),
             _ => pr_err!("{error}; TDX stays off, loading the driver again may help\n"),
@@ -126,7 +133,10 @@ pub(crate) fn configure(setup: &Setup) -> Result {
         error.to_errno()
     })?;
 
-    if let Err(error) = finish(setup, features) {
+    let finished = keys
+        .and_then(|()| init_tdmrs(&tdmrs))
+        .and_then(|()| setup::module_configured(features).map_err(Error::Sysinfo));
+    if let Err(error) = finished {
         setup::module_failed();
         pr_err!("{error}; TDX stays off until the next reboot\n");
         return Err(error.to_errno());
@@ -140,10 +150,38 @@ pub(crate) fn configure(setup: &Setup) -> Result {
     Ok(())
 }
 
+/// What has been done when there is no way back any more.
+struct Configured {
+    /// The TDMRs that were handed over.
+    tdmrs: KVec<Tdmr>,
+    /// The features that are configured.
+    features: Features,
+    /// What has come of the keys.
+    keys: Result<(), Error>,
+}
+
+/// Does what there is a way back from, and what must follow it before any CPU comes or goes.
+///
+/// All memory that is needed later is allocated here.
+fn prepare_and_config(setup: &Setup) -> Result<Configured, Error> {
+    let mut tdmrs = KVec::new();
+    for tdmr in setup.tdmrs() {
+        tdmrs.push(tdmr, GFP_KERNEL)?;
+    }
+
+    let no_hotplug = smp::NoHotplug::new();
+    let cpus = package_cpus(&no_hotplug)?;
+    let features = config(setup)?;
+    let keys = config_key(&cpus, &no_hotplug);
+    Ok(Configured {
+        tdmrs,
+        features,
+        keys,
+    })
+}
+
 /// Hands the TDMRs over, with the features that are configured from then on.
 fn config(setup: &Setup) -> Result<Features, Error> {
-    check_packages()?;
-
     let features = Features::to_configure(retry(metadata::features)?);
     let tdmrs = TdmrArray::new(setup.tdmrs().map(|tdmr| tdmr.info))?;
     retry(|| seamcall::sys_config(&tdmrs, setup.global_keyid, features)).map_err(|failure| {
@@ -161,41 +199,32 @@ fn config(setup: &Setup) -> Result<Features, Error> {
     Ok(features)
 }
 
-/// Does what there is no way back from.
-fn finish(setup: &Setup, features: Features) -> Result<(), Error> {
-    config_key()?;
-    init_tdmrs(setup)?;
-    setup::module_configured(features).map_err(Error::Sysinfo)
-}
-
-/// Checks that every package has a CPU that can make the package's key.
-fn check_packages() -> Result<(), Error> {
-    let has_online_cpu = |package| smp::cpus(smp::online()).any(|cpu| smp::package(cpu) == package);
-
-    match smp::cpus(smp::present())
-        .map(smp::package)
-        .find(|&package| !has_online_cpu(package))
-    {
-        Some(package) => Err(Error::PackageOffline(package)),
-        None => Ok(()),
+/// An online CPU of each package, which can make the package's key.
+///
+/// # Errors
+///
+/// [`Error::PackageOffline`] for a package that has none.
+fn package_cpus(_: &smp::NoHotplug) -> Result<KVec<CpuId>, Error> {
+    let mut cpus = KVec::<CpuId>::new();
+    for present in smp::cpus(smp::present()) {
+        let package = smp::package(present);
+        if cpus.iter().any(|&cpu| smp::package(cpu) == package) {
+            continue;
+        }
+        let online = smp::cpus(smp::online()).find(|&cpu| smp::package(cpu) == package);
+        cpus.push(online.ok_or(Error::PackageOffline(package))?, GFP_KERNEL)?;
     }
+    Ok(cpus)
 }
 
-/// Makes the global key on every package, one after the other, as the TDX module wants it.
-fn config_key() -> Result<(), Error> {
+/// Makes the global key on every package, by one of its `cpus`, one after the other, as the TDX
+/// module wants it.
+fn config_key(cpus: &[CpuId], _: &smp::NoHotplug) -> Result<(), Error> {
     // The PAMTs' cache lines are dirty under another KeyID, and the hardware keeps no coherency
     // across KeyIDs. Flush them before the TDX module uses the PAMTs with the global one.
     smp::wbinvd_all();
 
-    let mut done = CpumaskVar::new_zero(GFP_KERNEL)?;
-    for cpu in smp::cpus(smp::online()) {
-        // A mask of CPUs serves for packages too: there are no more of these.
-        let package = kernel::cpu::CpuId::from_i32(smp::package(cpu)).ok_or(EINVAL)?;
-        if done.test(package) {
-            continue;
-        }
-        done.set(package);
-
+    for &cpu in cpus {
         match smp::call_on(cpu, || retry(seamcall::sys_key_config))? {
             // Not this driver's doing, but done.
             Err(failure) if failure.status.is(Status::KEY_CONFIGURED) => (),
@@ -208,37 +237,41 @@ fn config_key() -> Result<(), Error> {
 /// Initializes the PAMTs of all TDMRs, which takes the longer the more memory there is.
 ///
 /// The TDX module lets CPUs work on different TDMRs at the same time, but never on the same.
-fn init_tdmrs(setup: &Setup) -> Result<(), Error> {
-    let mut tdmrs = KVec::new();
-    for tdmr in setup.tdmrs() {
-        tdmrs.push(tdmr, GFP_KERNEL)?;
-    }
+fn init_tdmrs(tdmrs: &[Tdmr]) -> Result<(), Error> {
     let total = tdmrs
         .iter()
         .fold(0u64, |sum, tdmr| sum.saturating_add(tdmr.size));
     let progress = Progress::new(total);
 
     parallel::for_each(
-        &tdmrs,
+        tdmrs,
         |tdmr| tdmr.node,
         |tdmr| {
             if let Err(failure) = init_tdmr(tdmr, &progress) {
                 progress.fail(failure);
             }
         },
-    )?;
+    );
     progress.finish()
 }
 
 /// Initializes the PAMT of `tdmr`. A call does a part of it, that of 4 MiB of memory say, and
 /// the TDX module says which whole gigabytes are done.
 fn init_tdmr(tdmr: &Tdmr, progress: &Progress) -> seamcall::Result<()> {
+    // A call does a page at the least, and a gigabyte has so many.
+    const CALLS: u32 = 1 << 18;
+
     let mut done = tdmr.base;
+    let mut calls = 0u32;
     while done < tdmr.end() && !progress.has_failed() {
-        let next = retry(|| seamcall::sys_tdmr_init(tdmr.base))?;
+        let next = retry(|| seamcall::sys_tdmr_init(tdmr.base))?.min(tdmr.end());
+        calls = calls.saturating_add(1);
         if next > done {
             progress.add(next.saturating_sub(done));
             done = next;
+            calls = 0;
+        } else if calls > CALLS {
+            progress.give_up();
         }
         smp::cond_resched();
     }
@@ -268,14 +301,16 @@ struct Progress {
     total: u64,
     /// Bytes of memory whose PAMT is initialized.
     done: Atomic<u64>,
-    /// How often progress was reported.
-    reports: Atomic<u32>,
+    /// When progress was last reported, in seconds since it began.
+    reported: Atomic<i64>,
+    /// A TDMR stays as it is.
+    stuck: Atomic<bool>,
     /// The status of a call that failed, or 0.
     failed: Atomic<u64>,
 }
 
 impl Progress {
-    /// Seconds between two reports.
+    /// Seconds between two reports, at least.
     const INTERVAL: i64 = 5;
 
     fn new(total: u64) -> Self {
@@ -283,7 +318,8 @@ impl Progress {
             began: Instant::now(),
             total,
             done: Atomic::new(0),
-            reports: Atomic::new(0),
+            reported: Atomic::new(0),
+            stuck: Atomic::new(false),
             failed: Atomic::new(0),
         }
     }
@@ -291,16 +327,10 @@ impl Progress {
     /// Adds `bytes` that are done, and reports from time to time.
     fn add(&self, bytes: u64) {
         let done = self.done.fetch_add(bytes, Relaxed).wrapping_add(bytes);
-        let reports = self.reports.load(Relaxed);
-        let due = i64::from(reports)
-            .saturating_add(1)
-            .saturating_mul(Self::INTERVAL);
+        let reported = self.reported.load(Relaxed);
         let seconds = self.began.elapsed().as_millis() / 1000;
-        if seconds >= due
-            && self
-                .reports
-                .cmpxchg(reports, reports.wrapping_add(1), Relaxed)
-                .is_ok()
+        if seconds >= reported.saturating_add(Self::INTERVAL)
+            && self.reported.cmpxchg(reported, seconds, Relaxed).is_ok()
         {
             pr_info!(
                 "initialized {} of {} GiB for TDX\n",
@@ -315,8 +345,13 @@ impl Progress {
         self.failed.store(failure.status.raw(), Relaxed);
     }
 
+    /// Has all workers stop because a TDMR stays as it is.
+    fn give_up(&self) {
+        self.stuck.store(true, Relaxed);
+    }
+
     fn has_failed(&self) -> bool {
-        self.failed.load(Relaxed) != 0
+        self.failed.load(Relaxed) != 0 || self.stuck.load(Relaxed)
     }
 
     /// Says how it went. For when all workers are through.
@@ -327,6 +362,9 @@ impl Progress {
                 leaf: Leaf::SYS_TDMR_INIT,
                 status,
             }));
+        }
+        if self.stuck.load(Relaxed) {
+            return Err(Error::NoProgress);
         }
 
         pr_info!(

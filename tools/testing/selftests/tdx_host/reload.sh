@@ -70,7 +70,7 @@ removal_is_refused_while_an_upload_runs() {
 # Slack for what the kernel keeps of its own: a leaked page in each load is
 # more.
 a_hundred_loads_leak_nothing() {
-	local before after
+	local before
 	for _ in 1 2 3; do
 		unload_driver
 		load_driver
@@ -80,8 +80,12 @@ a_hundred_loads_leak_nothing() {
 		unload_driver
 		load_driver
 	done
-	after=$(free_kib)
-	below $((before - after)) 400
+	# What CPUs keep for themselves comes back after a while, a leak does not.
+	within 15 not_much_is_gone
+}
+
+not_much_is_gone() {
+	below $((before - $(free_kib))) 400
 }
 
 run_tests \
