@@ -60,8 +60,8 @@ pub struct Call<'a> {
     pub held: &'a mut Vec<LockKey>,
     /// Random numbers.
     pub entropy: &'a mut Entropy,
-    /// A fault takes the random numbers away from this call.
-    pub entropy_denied: bool,
+    /// How many random numbers there are for this call; `None`, but for faults, for any number.
+    pub random_left: Option<u64>,
 }
 
 impl Call<'_> {
@@ -96,8 +96,10 @@ impl Call<'_> {
 
     /// A random number, or RND_NO_ENTROPY.
     pub fn random(&mut self) -> Result<u64, Status> {
-        if self.entropy_denied {
-            return Err(Status::RND_NO_ENTROPY);
+        match &mut self.random_left {
+            Some(0) => return Err(Status::RND_NO_ENTROPY),
+            Some(left) => *left -= 1,
+            None => {}
         }
         Ok(self.entropy.next())
     }

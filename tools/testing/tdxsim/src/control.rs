@@ -25,7 +25,8 @@
 //! for SEAMLDR.INSTALL it also ends the round as such an error does: `rdx=1` or `recoverable=0`
 //! without a module, else with the old one's memory intact; EBADCALL leaves the round alone),
 //! `vmfailinvalid`, `gp`, `ud` (likewise without effect), `hang=TIME` (the call runs and takes so
-//! much longer) and `no-entropy` (the call runs without random numbers). With `after` the call runs
+//! much longer) and `no-entropy` (the call runs without random numbers, or with `=N` with only so many:
+//! SEAMLDR.INSTALL draws one before it changes anything, and one at its end). With `after` the call runs
 //! and only its answer is replaced. Calls are counted by each fault from when it was added; `nth`
 //! is the first one that is met, `count` says how many are.
 
@@ -44,7 +45,7 @@ use crate::text::{self, Words};
 /// The commands with their operands, for `help`.
 const COMMANDS: &str = "\
 fault add leaf=LEAF [cpu=N] [nth=N] [count=N|all] [after] ACTION
-  ACTION: status=S [rdx=N] [recoverable=0|1], vmfailinvalid, gp, ud, hang=TIME or no-entropy
+  ACTION: status=S [rdx=N] [recoverable=0|1], vmfailinvalid, gp, ud, hang=TIME or no-entropy[=N]
 fault list|clear
 latency LEAF TIME
 latency list|clear

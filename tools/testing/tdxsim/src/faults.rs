@@ -21,8 +21,8 @@ pub enum Action {
     UndefinedInstruction,
     /// The call runs, but the LP stays inside for so many nanoseconds.
     Hang(u64),
-    /// The call runs without random numbers.
-    NoEntropy,
+    /// The call runs with only so many random numbers.
+    NoEntropy(u64),
 }
 
 /// A fault, and which calls it meets.
@@ -61,15 +61,18 @@ impl Fault {
             (Some(status), None) => Action::Status(text::status(&status)?),
             (None, Some(time)) => Action::Hang(text::duration(&time)?),
             (Some(_), Some(_)) => return Err("fault add: status= or hang=, not both".to_owned()),
-            (None, None) => words.take_flag(&[
-                ("vmfailinvalid", Action::VmFailInvalid),
-                ("gp", Action::GeneralProtection),
-                ("ud", Action::UndefinedInstruction),
-                ("no-entropy", Action::NoEntropy),
-            ])
-            .ok_or(
-                "fault add: one of status=S, vmfailinvalid, gp, ud, hang=TIME, no-entropy is missing",
-            )?,
+            (None, None) => match words.take_number("no-entropy")? {
+                Some(numbers) => Action::NoEntropy(numbers),
+                None => words.take_flag(&[
+                    ("vmfailinvalid", Action::VmFailInvalid),
+                    ("gp", Action::GeneralProtection),
+                    ("ud", Action::UndefinedInstruction),
+                    ("no-entropy", Action::NoEntropy(0)),
+                ])
+                .ok_or(
+                    "fault add: one of status=S, vmfailinvalid, gp, ud, hang=TIME, no-entropy[=N] is missing",
+                )?,
+            },
         };
         let lp = words.take_number("cpu")?;
         if let Some(lp) = lp.filter(|lp| *lp >= lps as u64) {

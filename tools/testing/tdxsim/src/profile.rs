@@ -200,6 +200,12 @@ pub struct ModuleProfile {
     /// A status that TDH.SYS.UPDATE answers instead of working; 0 for none.
     #[serde(deserialize_with = "number")]
     pub update_status: u64,
+    /// P-SEAMLDR finds the memory to map the module; without, SEAMLDR.INSTALL ends with ENOMEM when
+    /// the old module is gone.
+    pub maps: bool,
+    /// P-SEAMLDR can relocate the module; without, SEAMLDR.INSTALL ends with EBADPARAM when the old
+    /// module is gone.
+    pub relocates: bool,
     /// The profile of the module in an image that carries no descriptor.
     pub next: String,
 }
@@ -405,6 +411,8 @@ const KEYS: &[(Kind, &str, &str)] = &[
         "a status number; 0 for none",
     ),
     (Kind::Module, "update_status", "a status number; 0 for none"),
+    (Kind::Module, "maps", "on or off"),
+    (Kind::Module, "relocates", "on or off"),
     (Kind::Module, "next", "the name of a module profile"),
     (Kind::Platform, "seam", "on or off"),
     (Kind::Platform, "seamldr_loaded", "on or off"),

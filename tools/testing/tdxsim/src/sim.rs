@@ -350,28 +350,28 @@ impl Sim {
     ) -> Running {
         let fault = state.faults.meet(leaf, lp);
         let executes = fault.as_ref().is_none_or(|fault| {
-            fault.after || matches!(fault.action, Action::Hang(_) | Action::NoEntropy)
+            fault.after || matches!(fault.action, Action::Hang(_) | Action::NoEntropy(_))
         });
-        let entropy_denied = matches!(
-            fault,
+        let random_left = match fault {
             Some(Fault {
-                action: Action::NoEntropy,
+                action: Action::NoEntropy(numbers),
                 ..
-            })
-        );
+            }) => Some(numbers),
+            _ => None,
+        };
         let input = *regs;
         let mut running = Running::refused(Outcome::Completed);
         running.wait_ns = state.faults.latency(leaf);
         running.fault = fault.is_some();
         if executes {
             running.outcome = if leaf.is_seamldr() {
-                self.run_seamldr(state, lp, regs, mem, entropy_denied, &mut running)
+                self.run_seamldr(state, lp, regs, mem, random_left, &mut running)
             } else {
-                self.run_module(state, lp, regs, mem, entropy_denied, &mut running)
+                self.run_module(state, lp, regs, mem, random_left, &mut running)
             };
         }
         match fault.as_ref().map(|fault| fault.action) {
-            None | Some(Action::NoEntropy) => {}
+            None | Some(Action::NoEntropy(_)) => {}
             Some(Action::Hang(ns)) => running.wait_ns = running.wait_ns.saturating_add(ns),
             Some(Action::Status(status)) => {
                 running.outcome = Outcome::Completed;
@@ -404,7 +404,7 @@ impl Sim {
         lp: usize,
         regs: &mut Regs,
         mem: &dyn Memory,
-        entropy_denied: bool,
+        random_left: Option<u64>,
         running: &mut Running,
     ) -> Outcome {
         if !self.config.platform.seam {
@@ -436,7 +436,7 @@ impl Sim {
                     locks: &mut state.locks,
                     held: &mut running.held,
                     entropy: &mut state.entropy,
-                    entropy_denied,
+                    random_left,
                 };
                 let mut around = module::Surroundings {
                     world: &mut state.world,
@@ -458,7 +458,7 @@ impl Sim {
         lp: usize,
         regs: &mut Regs,
         mem: &dyn Memory,
-        entropy_denied: bool,
+        random_left: Option<u64>,
         running: &mut Running,
     ) -> Outcome {
         if !self.config.platform.seam {
@@ -481,7 +481,7 @@ impl Sim {
             convertible: &self.config.convertible,
             module: &mut state.module,
             handoff: &mut state.handoff,
-            entropy_denied,
+            random_left,
             module_of: &module_of,
             remark: &mut running.remark,
             forget_tds: &mut forget_tds,

@@ -20,9 +20,14 @@ pub type ModuleOf<'a> = dyn Fn(&[u8], &Sigstruct) -> Result<ModuleProfile, Strin
 const MARK: &str = "tdxsim-module\n";
 
 /// The text behind the mark, if the page has one.
-fn descriptor(first_page: &[u8]) -> Option<&str> {
-    let text = first_page.strip_prefix(MARK.as_bytes())?;
-    std::str::from_utf8(text.split(|byte| *byte == 0).next()?).ok()
+fn descriptor(first_page: &[u8]) -> Result<Option<&str>, String> {
+    let Some(text) = first_page.strip_prefix(MARK.as_bytes()) else {
+        return Ok(None);
+    };
+    let end = text.iter().position(|byte| *byte == 0);
+    std::str::from_utf8(&text[..end.unwrap_or(text.len())])
+        .map(Some)
+        .map_err(|error| format!("the image's descriptor: {error}"))
 }
 
 /// The module in an image. What the sigstruct says about SVN and handoff counts, unless the
@@ -34,7 +39,7 @@ pub fn module_of(
     sigstruct: &Sigstruct,
 ) -> Result<ModuleProfile, String> {
     let (mut name, mut overrides) = default.clone();
-    if let Some(text) = descriptor(first_page) {
+    if let Some(text) = descriptor(first_page)? {
         let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
             format!("the image's descriptor: {}", error.message())
         })?;

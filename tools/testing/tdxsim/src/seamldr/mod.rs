@@ -3,9 +3,9 @@
 //! P-SEAMLDR: what it keeps between calls, and its leaves.
 //!
 //! Leaves, checks, their order and statuses: the P-SEAMLDR source; the layout of SEAMLDR.INFO's
-//! result also Linux 7.3's `asm/seamldr.h`. Not modelled, because nothing that a host can see
-//! depends on it: placing the module in the SEAM range (ENOMEM) and relocating it (EBADPARAM); both
-//! can be injected as faults.
+//! result also Linux 7.3's `asm/seamldr.h`. Code is neither placed in the SEAM range nor relocated:
+//! whether there is room follows from the sigstruct, whether the rest succeeds from the module's
+//! profile.
 
 pub mod image;
 pub mod sigstruct;
@@ -31,10 +31,14 @@ const SEAMINFO_SIZE: u64 = 2048;
 const PAGE_SIZE: u64 = 4096;
 /// Most module pages that the parameters can name.
 const MAX_MODULE_PAGES: u64 = 496;
+/// INFO's field features0: there is SEAMLDR.CLEANUP.
+const FEATURE_CLEANUP: u64 = 1 << 1;
 /// INFO's field valid when a module's identity is there.
 const IDENTITY_VALID: u64 = 0x1FF;
 /// RDX after a failed SEAMLDR.INSTALL: the old module's memory is gone.
 const UNRECOVERABLE: u64 = 1;
+/// Bytes of the SEAM range that P-SEAMLDR has for itself. How many they are is not known.
+const OWN_RANGE_SIZE: u64 = 4 << 20;
 
 /// A sequence of calls, one on each LP of the platform. Only one kind can be under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,14 +97,26 @@ pub struct Surroundings<'a> {
     pub module: &'a mut Option<Module>,
     /// The handoff data in the SEAM range.
     pub handoff: &'a mut Option<HandoffData>,
-    /// A fault takes the random numbers away from this call.
-    pub entropy_denied: bool,
+    /// How many random numbers there are for this call; `None`, but for faults, for any number.
+    pub random_left: Option<u64>,
     /// Finds out which module an image's first page stands for.
     pub module_of: &'a ModuleOf<'a>,
     /// A remark for the trace, such as what is wrong with an image.
     pub remark: &'a mut Option<String>,
     /// Set when TDs and their memory are lost: a module was loaded anew.
     pub forget_tds: &'a mut bool,
+}
+
+impl Surroundings<'_> {
+    /// Draws a random number.
+    fn random(&mut self) -> Result<(), Status> {
+        match &mut self.random_left {
+            Some(0) => return Err(Status::SEAMLDR_ENOENTROPY),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(())
+    }
 }
 
 /// An error of SEAMLDR.INSTALL with what it leaves.
@@ -188,8 +204,8 @@ impl Seamldr {
             Some(SeamldrLeaf::Install) => self.install(regs, around),
             Some(SeamldrLeaf::Shutdown) => self.shutdown(around),
             Some(SeamldrLeaf::Seaminfo) => seaminfo(regs, around),
-            Some(SeamldrLeaf::Cleanup) => self.cleanup(around),
-            None => Err(Status::SEAMLDR_EBADPARAM),
+            Some(SeamldrLeaf::Cleanup) if has_cleanup(around.platform) => self.cleanup(around),
+            Some(SeamldrLeaf::Cleanup) | None => Err(Status::SEAMLDR_EBADPARAM),
         };
         match result {
             Ok(()) => Status::SUCCESS,
@@ -289,8 +305,10 @@ impl Seamldr {
         }
         let sigstruct = Sigstruct::new(bytes);
         self.check_sigstruct(&sigstruct, &params, around)?;
-        if around.entropy_denied {
-            return Err(Status::SEAMLDR_ENOENTROPY.into());
+        around.random()?;
+        let available = around.platform.seamrr_size - OWN_RANGE_SIZE;
+        if sigstruct.memory_needed(params.pages.len() as u64, around.lps as u64) > available {
+            return Err(Status::SEAMLDR_ENOMEM.into());
         }
         if params.is_update {
             if self.updates_left == 0 {
@@ -321,14 +339,23 @@ impl Seamldr {
                 first_page.extend(bytes);
             }
         }
+        let profile = (around.module_of)(&first_page, &sigstruct);
+        if profile.as_ref().is_ok_and(|profile| !profile.maps) {
+            return Err(unrecoverable(Status::SEAMLDR_ENOMEM));
+        }
         let hash: [u8; 48] = hash.finalize().into();
         if hash != sigstruct.module_hash() {
             return Err(unrecoverable(Status::SEAMLDR_EBADHASH));
         }
-        let profile = (around.module_of)(&first_page, &sigstruct).map_err(|error| {
+        let profile = profile.map_err(|error| {
             *around.remark = Some(error);
             unrecoverable(Status::SEAMLDR_EBADPARAM)
         })?;
+        if !profile.relocates {
+            return Err(unrecoverable(Status::SEAMLDR_EBADPARAM));
+        }
+        // For the new entry of the log.
+        around.random().map_err(unrecoverable)?;
         let module = Module::new(
             profile,
             sigstruct.handoff(),
@@ -445,9 +472,13 @@ impl Seamldr {
         if called[around.lp] || !self.installed_once {
             return Err(Status::SEAMLDR_EBADCALL);
         }
-        // The first call blocks the module for good and drops the handoff data.
+        // The first call blocks the module for good, whose SVN is not shown any more, and drops the
+        // handoff data.
         self.module_blocked = true;
         *around.handoff = None;
+        if let Some(identity) = &mut self.identity {
+            (identity.svn_major, identity.svn_minor) = (0, 0);
+        }
         called[around.lp] = true;
         if called.contains(&false) {
             self.round = Round::Cleanup(called);
@@ -485,6 +516,11 @@ impl Seamldr {
         }
         Ok(())
     }
+}
+
+/// Whether this P-SEAMLDR knows SEAMLDR.CLEANUP.
+fn has_cleanup(platform: &PlatformProfile) -> bool {
+    platform.seamldr_features & FEATURE_CLEANUP != 0
 }
 
 fn identity_of(module: &Module) -> Identity {

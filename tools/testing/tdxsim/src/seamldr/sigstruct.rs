@@ -33,6 +33,19 @@ const EXCEPTION_VECTORS: u32 = 32;
 const FAULT_WRAPPER_SIZE: u32 = 16;
 const PAGE_SIZE: u32 = 4096;
 
+/// Pages that are kept for a module, however many it has.
+const CODE_PAGES: u64 = 512;
+/// Entries in a page table.
+const TABLE_ENTRIES: u64 = 512;
+
+/// Page tables of the three lower levels that map so many pages, from an address that they are
+/// aligned to.
+fn page_tables(pages: u64) -> u64 {
+    let lowest = pages.div_ceil(TABLE_ENTRIES);
+    let middle = lowest.div_ceil(TABLE_ENTRIES);
+    lowest + middle + middle.div_ceil(TABLE_ENTRIES)
+}
+
 /// A sigstruct as it was read, nothing checked.
 pub struct Sigstruct([u8; SIGSTRUCT_SIZE]);
 
@@ -137,6 +150,31 @@ impl Sigstruct {
         let size = pages * PAGE_SIZE;
         let table = EXCEPTION_VECTORS * FAULT_WRAPPER_SIZE;
         self.u32(992) <= size - PAGE_SIZE && self.u32(996) <= size - table
+    }
+
+    /// Bytes of the SEAM range that a module of so many pages takes on a platform with so many LPs:
+    /// a page of system information, a VMCS and a stack with its shadow stack for each LP, data of
+    /// each LP, global data, handoff data, 2 MiB for the module itself, and the page tables.
+    pub fn memory_needed(&self, module_pages: u64, lps: u64) -> u64 {
+        // The fields hold one less.
+        let pages = |offset, len| self.number(offset, len) + 1;
+        let (stack, local) = (pages(962, 1) + 1, pages(963, 1));
+        let (keyholes, global, handoff) = (pages(964, 2) * lps, pages(966, 2), pages(990, 2));
+        let system = 1;
+        let stacks = stack * lps;
+        let data = local * lps + global + handoff;
+        // The keyholes are addresses only; so are the entries that map them, 8 bytes each.
+        let keyhole_entries = (keyholes * 8).div_ceil(u64::from(PAGE_SIZE));
+        let mapped = [
+            system,
+            stacks,
+            data,
+            keyholes,
+            keyhole_entries,
+            module_pages,
+        ];
+        let tables: u64 = mapped.into_iter().map(page_tables).sum::<u64>() + 1;
+        (system + lps + stacks + data + tables + CODE_PAGES) * u64::from(PAGE_SIZE)
     }
 
     /// SHA-384 of the modulus, which identifies the signer.

@@ -12,6 +12,7 @@ const EBADCALL: u64 = 0x8000_0000_0000_0003;
 const EBADHANDOFF: u64 = 0x8000_0000_0000_0004;
 const ECLEANUPREQ: u64 = 0x8000_0000_0000_0005;
 const EUNSUPPORTED: u64 = 0x8000_0000_0000_0006;
+const ENOMEM: u64 = 0x8000_0000_0001_0002;
 const EUNSUPCPU: u64 = 0x8000_0000_0001_0004;
 const EBADSIG: u64 = 0x8000_0000_0002_0000;
 const EBADHASH: u64 = 0x8000_0000_0002_0001;
@@ -64,9 +65,38 @@ fn info() {
     assert_eq!((field(40, 1), field(41, 1)), (12, 1));
     assert_ne!(field(56, 8), 0);
     assert_eq!((field(160, 1), field(161, 1), field(162, 1)), (1, 1, 1));
-    assert_eq!((field(168, 8), field(248, 8)), (0, 0));
+    // Signer and attributes: zero for Intel's modules, which have neither.
+    for offset in (104..160).step_by(8) {
+        assert_eq!(field(offset, 8), 0, "{offset}");
+    }
+    assert_eq!((field(168, 8), field(248, 8)), (2, 0));
     for bad in [BUFFER + 128, 64 << 45, 1 << 52, 3 * GIB] {
         assert_eq!(machine.status(SEAMLDR_INFO, &[bad]), EBADPARAM, "{bad:#x}");
+    }
+}
+
+#[test]
+fn cleanup_is_a_feature() {
+    let machine = Machine::new(&["seamldr_features=0"]);
+    machine.ok(0, SEAMLDR_INFO, &[BUFFER]);
+    assert_eq!(machine.ram.get(BUFFER + 168, 8), 0);
+    // An unknown leaf, which changes nothing.
+    assert_eq!(machine.status(SEAMLDR_CLEANUP, &[]), EBADPARAM);
+    machine.ok(0, INIT, &[]);
+}
+
+#[test]
+fn the_first_cleanup_hides_the_module() {
+    let machine = Machine::new(&["profile=tdx-1.5.25"]);
+    machine.ok(1, SEAMLDR_CLEANUP, &[]);
+    machine.ok(0, SEAMLDR_INFO, &[BUFFER]);
+    assert_eq!(machine.ram.get(BUFFER + 40, 8), 0, "tee_tcb_svn");
+    assert_eq!(machine.ram.get(BUFFER + 160, 1), 0, "seam_ready");
+    assert_ne!(machine.ram.get(BUFFER + 56, 8), 0, "mrseam");
+    machine.ok(0, SEAMLDR_CLEANUP, &[]);
+    machine.ok(0, SEAMLDR_INFO, &[BUFFER]);
+    for offset in (32..160).step_by(8) {
+        assert_eq!(machine.ram.get(BUFFER + offset, 8), 0, "{offset}");
     }
 }
 
@@ -393,6 +423,117 @@ fn order_of_checks() {
     assert_eq!(updates_left(&machine), 0);
 }
 
+/// One check before the other, each with what is wrong in the sigstruct or the parameters.
+#[test]
+fn order_of_neighbouring_checks() {
+    let machine = shut_down(&[]);
+    let good = Image::new(DESCRIPTOR);
+    // A page list that is wrong, and a sigstruct address: both EBADPARAM, and both before a
+    // sigstruct is read that has a wrong field.
+    for (offset, value) in [(128, PAGES + 8), (8, SIGSTRUCT + 8)] {
+        let mut image = good.changed(0, &[7]);
+        image.set_params(offset, &value.to_le_bytes());
+        recoverable(&machine, &image, EBADPARAM, "addresses before sigstruct");
+    }
+    let mut image = good.clone();
+    image.set_params(128, &(PAGES + 8).to_le_bytes());
+    image.set_params(8, &(3 * GIB).to_le_bytes());
+    recoverable(
+        &machine,
+        &image,
+        EBADPARAM,
+        "page list before the sigstruct's memory",
+    );
+    let mut image = good.clone();
+    image.set(128, &[image.sigstruct[128] ^ 1]);
+    image.set(948, &[12, 0]);
+    recoverable(&machine, &image, EBADSIG, "signer before SVN");
+    let image = good.changed(15, &[0x80]).changed(948, &[12, 2]);
+    recoverable(&machine, &image, EBADSIG, "debug-signed before SVN");
+    let image = good
+        .changed(948, &[12, 2])
+        .changed(992, &[0, 0x30, 0, 0, 16]);
+    recoverable(&machine, &image, EUNSUPPORTED, "SVN before offsets");
+    // An empty table of CPUs and a wrong signature are the same error; neither is the next one.
+    let mut image = good.changed(1024, &[0]);
+    image.set(516, &[image.sigstruct[516] ^ 1]);
+    machine.control("fault add leaf=SEAMLDR.INSTALL cpu=0 count=all no-entropy");
+    recoverable(&machine, &image, EBADSIG, "no CPUs before random numbers");
+    recoverable(
+        &machine,
+        &good.changed(1024, &[0]),
+        EBADSIG,
+        "no CPUs before random numbers",
+    );
+    machine.control("fault clear");
+}
+
+/// An image with so many pages of global data, and all other numbers of pages at their smallest but
+/// 14 pages of handoff data.
+fn with_global_data(pages: u16) -> Image {
+    Image::new(DESCRIPTOR).changed(966, &(pages - 1).to_le_bytes())
+}
+
+#[test]
+fn the_seam_range_must_have_room() {
+    // 32 MiB less 4 MiB for P-SEAMLDR itself are 7168 pages. On two LPs a module takes a page of
+    // system information, 2 VMCSs, 2 stacks of 2 pages, 2 pages of data of the LPs, 14 of handoff
+    // data, 512 for the module; page tables for these, 3 each but for the data, and one above all.
+    // That leaves 6618 pages for all data and 13 tables for it.
+    let most = 6618 - 2 - 14;
+    let machine = shut_down(&["seamrr_size=0x2000000"]);
+    let too_large = with_global_data(most + 1);
+    recoverable(&machine, &too_large, ENOMEM, "no room");
+    machine.control("updates 0");
+    assert_eq!(
+        install(&machine, &too_large),
+        (ENOMEM, 0),
+        "room before the log"
+    );
+    machine.control("fault add leaf=SEAMLDR.INSTALL cpu=0 no-entropy");
+    assert_eq!(
+        install(&machine, &too_large),
+        (ENOENTROPY, 0),
+        "random numbers before room"
+    );
+    machine.control("updates 1");
+    assert_eq!(install(&machine, &with_global_data(most)), (0, 0));
+    // More LPs take more.
+    let signer = signer();
+    let machine = Machine::with_lps(
+        &[0, 0, 0],
+        &["profile=tdx-1.5.25", "seamrr_size=0x2000000", &signer],
+    );
+    assert_eq!(install(&machine, &with_global_data(most)), (ENOMEM, 0));
+}
+
+#[test]
+fn order_behind_the_wipe() {
+    let no_memory = "maps = false\n";
+    let no_relocation = "relocates = false\n";
+    let install = |descriptor: &str, is_hash_right: bool| {
+        let machine = shut_down(&[]);
+        machine.control("fault add leaf=SEAMLDR.INSTALL cpu=0 no-entropy=1");
+        let mut image = Image::new(&format!("{DESCRIPTOR}{descriptor}"));
+        if !is_hash_right {
+            image.pages[9000] ^= 1;
+        }
+        let result = install(&machine, &image);
+        assert_eq!(machine.raw(0, INIT, &[]).0, Outcome::VmFailInvalid);
+        assert_eq!(updates_left(&machine), 10);
+        result
+    };
+    let everything = format!("{no_memory}{no_relocation}");
+    assert_eq!(install(&everything, false), (ENOMEM, 1));
+    assert_eq!(install(no_relocation, false), (EBADHASH, 1));
+    assert_eq!(install(no_relocation, true), (EBADPARAM, 1));
+    assert_eq!(install("", true), (ENOENTROPY, 1));
+    // With two random numbers it succeeds.
+    let machine = shut_down(&[]);
+    machine.control("fault add leaf=SEAMLDR.INSTALL cpu=0 no-entropy=2");
+    assert_eq!(self::install(&machine, &Image::new(DESCRIPTOR)), (0, 0));
+}
+
 #[test]
 fn handoff_versions() {
     let machine = shut_down(&[]);
@@ -419,10 +560,17 @@ fn what_fails_behind_the_wipe_leaves_no_module() {
         image
     };
     let bad_descriptor = Image::new("profile = \"nothing\"\n");
+    // Behind the mark there must be text.
+    let not_text = {
+        let mut pages = good.pages.clone();
+        pages[20] = 0xFF;
+        Image::with_pages(pages)
+    };
     for (image, status) in [
         (bad_hash, EBADHASH),
         (bad_page, EBADPARAM),
         (bad_descriptor, EBADPARAM),
+        (not_text, EBADPARAM),
     ] {
         let machine = shut_down(&[]);
         assert_eq!(install(&machine, &image), (status, 1));

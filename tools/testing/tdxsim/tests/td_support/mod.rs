@@ -188,7 +188,7 @@ impl Host {
             locks: &mut self.locks,
             held: &mut held,
             entropy: &mut self.entropy,
-            entropy_denied: self.entropy_denied,
+            random_left: self.entropy_denied.then_some(0),
         };
         let status = td::call(&mut self.world, &mut call);
         for key in held {
