@@ -207,6 +207,54 @@ fn leaves_on_a_td_follow_its_stage() {
 }
 
 #[test]
+#[test]
+fn that_a_td_is_fatal_comes_before_where_it_is() {
+    let leaves = [
+        Leaf::MngKeyConfig,
+        Leaf::MngAddcx,
+        Leaf::MngInit,
+        Leaf::MngRd,
+        Leaf::VpCreate,
+        Leaf::MemSeptAdd,
+        Leaf::MemPageAdd,
+        Leaf::MrExtend,
+        Leaf::MrFinalize,
+        Leaf::MemPageAug,
+        Leaf::MemRangeBlock,
+        Leaf::MemTrack,
+        Leaf::MemPageRemove,
+    ];
+    // The life cycle is wrong for most leaves in these, in the second one there are too few pages.
+    for stage in [
+        Stage::HkidAssigned,
+        Stage::FiveTdcsPages,
+        Stage::Uninitialized,
+        Stage::Runnable,
+        Stage::Blocked,
+        Stage::Teardown,
+    ] {
+        for leaf in leaves {
+            let mut host = Host::new();
+            let td = host.td_at(stage, 65);
+            assert!(host.world.set_fatal(td.tdr));
+            let operands = match leaf {
+                Leaf::MngKeyConfig
+                | Leaf::MngInit
+                | Leaf::MngRd
+                | Leaf::MrFinalize
+                | Leaf::MemTrack => regs(td.tdr, 0, 0, 0),
+                _ => regs(1, td.tdr, 0, 0),
+            };
+            assert_eq!(
+                host.status(leaf, operands),
+                FATAL,
+                "{} at {stage:?}",
+                leaf.name()
+            );
+        }
+    }
+}
+
 fn leaves_on_a_vcpu_follow_the_stage_of_its_td() {
     // From INITIALIZED on: earlier there can be no vCPU.
     let stages = &STAGES[3..];
@@ -453,6 +501,10 @@ fn vcpus_are_initialised_with_enough_pages_in_number_and_with_ids_of_their_own()
         INVALID | 8
     );
     for page in &pages[6..15] {
+        for leaf in [Leaf::VpRd, Leaf::VpWr, Leaf::VpFlush] {
+            let status = host.status(leaf, regs(pages[0], 0x4000, 0x80, 0x80));
+            assert_eq!(status, too_few, "{}", leaf.name());
+        }
         host.ok(Leaf::VpAddcx, regs(*page, pages[0], 0, 0));
     }
     assert_eq!(

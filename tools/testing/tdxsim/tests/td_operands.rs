@@ -534,7 +534,15 @@ fn source_pages_and_parameters_are_shared_memory() {
     ] {
         assert_eq!(init(params), INVALID | 2, "{params:#x}");
     }
-    let filters = |r8| Regs {
+}
+
+/// TDH.MNG.INIT with these event filters in R8 and these parameters, on a fresh TD.
+fn init_with_filters(r8: u64, change: impl FnOnce(&mut [u8])) -> u64 {
+    let (mut host, _, good) = ready_for(Leaf::MngInit);
+    let mut params = Host::td_params();
+    change(&mut params);
+    assert!(host.ram.write(PARAMS, &params));
+    let with_filters = Regs {
         rcx: good.rcx | 1,
         r8,
         ..good

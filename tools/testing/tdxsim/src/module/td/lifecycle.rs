@@ -19,6 +19,19 @@ use crate::module::keys::{all_packages, KeyId};
 use crate::module::pamt::{PageSize, PageType, PAGE_4K};
 use crate::status::{operand, Status};
 
+/// Event filters, of 8 bytes each, in the page that holds them. How many the module takes at most is
+/// not known.
+const MAX_EVENT_FILTERS: u64 = PAGE_4K / 8;
+
+/// Whether an operand tells of event filters: their number in bits 11:0, and the page with them. What
+/// the filters themselves say is not checked.
+fn are_event_filters(call: &Call<'_>, operand: u64) -> bool {
+    (1..=MAX_EVENT_FILTERS).contains(&(operand % PAGE_4K))
+        && call
+            .platform
+            .is_shared_pa(operand & !(PAGE_4K - 1), PAGE_4K)
+}
+
 impl TdWorld {
     /// TDH.MNG.CREATE: RCX = page for the TDR, RDX = KeyID.
     pub(super) fn mng_create(&mut self, call: &mut Call<'_>) -> Result<(), Status> {
@@ -133,8 +146,8 @@ impl TdWorld {
         Ok(())
     }
 
-    /// TDH.MNG.INIT: RCX = TDR (bit 0: R8 is the address of event filters), RDX = TD_PARAMS. On an
-    /// error in a configured CPUID value, RCX returns which.
+    /// TDH.MNG.INIT: RCX = TDR (bit 0: R8 tells of event filters, see [`are_event_filters`]), RDX =
+    /// TD_PARAMS. On an error in a configured CPUID value, RCX returns which.
     pub(super) fn mng_init(&mut self, call: &mut Call<'_>) -> Result<(), Status> {
         let (handle, params) = (call.regs.rcx, call.regs.rdx);
         call.regs.rcx = 0;
@@ -154,17 +167,16 @@ impl TdWorld {
             return Err(td.wrong_op_state());
         }
         check_shared(call, params, TD_PARAMS_SIZE as u64, operand::RDX)?;
-        if has_event_filters {
-            check_shared(call, call.regs.r8, PAGE_4K, operand::R8)?;
-        }
+        let are_filters_valid = !has_event_filters || are_event_filters(call, call.regs.r8);
         let mut bytes = [0; TD_PARAMS_SIZE];
         if !call.read(params, &mut bytes) {
             return Err(Status::invalid(operand::RDX));
         }
-        let params = TdParams::parse(&bytes, call.module).map_err(|refused| {
-            call.regs.rcx = refused.rcx;
-            refused.status
-        })?;
+        let params =
+            TdParams::parse(&bytes, are_filters_valid, call.module).map_err(|refused| {
+                call.regs.rcx = refused.rcx;
+                refused.status
+            })?;
         td.tdcs = Some(Tdcs {
             sept: Sept::new(params.sept_top_level()),
             params,

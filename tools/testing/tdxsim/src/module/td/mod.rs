@@ -7,7 +7,7 @@
 //! What a host does with them: Linux 7.3's `arch/x86/kvm/vmx/tdx.c`.
 //!
 //! What is not modelled: entering a TD (TDH.VP.ENTER is answered like a leaf that does not exist),
-//! so that no vCPU ever runs in an old TLB epoch; nested VMs in a TD; migration, service TDs and
+//! so that no vCPU ever runs in an old TLB epoch, but as a test wants it; nested VMs in a TD; migration, service TDs and
 //! devices. The control structures live in this model, not in the pages that the host gives for
 //! them: these keep the content that they had.
 

@@ -173,9 +173,11 @@ fn eptp_controls_valid(eptp: u64, flags: u64) -> bool {
 }
 
 impl TdParams {
-    /// Checks TD_PARAMS as this module does.
+    /// Checks TD_PARAMS as this module does. Event filters are an operand of their own, which is only
+    /// looked at for a TD with performance monitoring, and then before CPUID values.
     pub fn parse(
         bytes: &[u8; TD_PARAMS_SIZE],
+        are_event_filters_valid: bool,
         module: &ModuleProfile,
     ) -> Result<TdParams, Refused> {
         let check = |is_valid: bool, operand: u32| {
@@ -217,6 +219,8 @@ impl TdParams {
         let mr_owner = reader.register();
         let mr_owner_config = reader.register();
         check(reader.is_zero(32), operand::RDX)?;
+        let has_perfmon = attributes & ATTRIBUTE_PERFMON != 0;
+        check(are_event_filters_valid || !has_perfmon, operand::R8)?;
 
         let mut cpuid = Vec::new();
         for config in &module.cpuid_config {

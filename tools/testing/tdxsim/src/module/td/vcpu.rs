@@ -104,6 +104,14 @@ impl Vcpu {
         }
     }
 
+    /// Whether the control structure has all pages that it needs.
+    fn check_pages(&self, call: &Call<'_>) -> Result<(), Status> {
+        if self.pages < whole_pages(call.module.tdvps_base_size) {
+            return Err(Status::TDCX_NUM_INCORRECT);
+        }
+        Ok(())
+    }
+
     fn wrong_state(&self) -> Status {
         Status::VCPU_STATE_INCORRECT.with(u32::from(self.state()))
     }
@@ -223,11 +231,9 @@ impl TdWorld {
             LockMode::Shared
         };
         let modes = [LockMode::Exclusive, tdr_mode];
-        let (lp, wanted_pages) = (call.lp, whole_pages(call.module.tdvps_base_size));
+        let lp = call.lp;
         let (vcpu, tdcs) = self.vcpu_and_tdcs(call, tdvpr, operand::RCX, modes, BUILDING)?;
-        if vcpu.pages < wanted_pages {
-            return Err(Status::TDCX_NUM_INCORRECT);
-        }
+        vcpu.check_pages(call)?;
         if vcpu.running.is_some() {
             return Err(vcpu.wrong_state());
         }
@@ -272,6 +278,7 @@ impl TdWorld {
             [LockMode::Shared; 2],
             BUILDING_OR_RUNNABLE,
         )?;
+        vcpu.check_pages(call)?;
         vcpu.associate(lp)?;
         let fields = fields::of_vcpu(vcpu, tdcs.params.is_debug(), tdcs.params.xfam);
         Ok((vcpu, fields))
@@ -305,11 +312,10 @@ impl TdWorld {
         if td.life_cycle != super::LifeCycle::KeysConfigured {
             return Err(Status::TD_KEYS_NOT_CONFIGURED);
         }
-        let running = self
-            .vcpus
-            .get_mut(&tdvpr)
-            .and_then(|vcpu| vcpu.running.as_mut());
-        match running {
+        let vcpu = self.vcpus.get_mut(&tdvpr);
+        let vcpu = vcpu.ok_or(Status::PAGE_METADATA_INCORRECT.with(operand::RCX))?;
+        vcpu.check_pages(call)?;
+        match vcpu.running.as_mut() {
             Some(running) if running.lp == Some(call.lp) => {
                 running.lp = None;
                 Ok(())
