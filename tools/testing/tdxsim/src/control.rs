@@ -11,6 +11,8 @@
 //! | `updates N` | updates left in P-SEAMLDR's log |
 //! | `migrations N` | so many interrupted migrations, which hold updates back like TD builds |
 //! | `fatal TDR` | makes the TD with this TDR fatal |
+//! | `old-epoch TDR N` | lets the next N TDH.MEM.TRACKs of this TD find a vCPU in the epoch before |
+//! | `key-hardware-busy N` | lets the next N key configurations find the key hardware busy |
 //! | `cache-wb-interruptions N` | how often each cache write-back is interrupted |
 //! | `counters`, `counters reset` | calls by leaf and CPU, CPUs inside at once |
 //! | `measure from=EVENT to=EVENT [to_count=N]` | counts guest instructions between events: `LEAF[:begin\|:end]`, `mark:NAME`, `back` |
@@ -54,6 +56,8 @@ next clear
 updates N
 migrations N
 fatal TDR
+old-epoch TDR N
+key-hardware-busy N
 cache-wb-interruptions N
 counters [reset]
 measure from=EVENT to=EVENT [to_count=N]
@@ -102,6 +106,24 @@ impl State {
                 let count = number(word, rest)?;
                 self.world.set_cache_wb_interruptions(count);
                 Ok(String::new())
+            }
+            "key-hardware-busy" => {
+                let count = number(word, rest)?;
+                self.world.set_key_hardware_busy(count);
+                Ok(String::new())
+            }
+            "old-epoch" => {
+                let (tdr, count) = rest
+                    .split_once(char::is_whitespace)
+                    .ok_or_else(|| format!("old-epoch {rest}: takes TDR N"))?;
+                let count = number(word, count.trim())?;
+                if self.world.set_old_epoch_uses(number(word, tdr)?, count) {
+                    Ok(String::new())
+                } else {
+                    Err(format!(
+                        "old-epoch {tdr}: there is no initialised TD with this TDR"
+                    ))
+                }
             }
             "fatal" => {
                 if self.world.set_fatal(number(word, rest)?) {

@@ -9,6 +9,7 @@ mod td_support;
 
 use td_support::*;
 use tdxsim::leaf::Leaf;
+use tdxsim::locks::LockKey;
 use tdxsim::module::keys::KeyId;
 use tdxsim::module::pamt::PageType;
 use tdxsim::module::td::{LifeCycle, OpState};
@@ -207,7 +208,6 @@ fn leaves_on_a_td_follow_its_stage() {
 }
 
 #[test]
-#[test]
 fn that_a_td_is_fatal_comes_before_where_it_is() {
     let leaves = [
         Leaf::MngKeyConfig,
@@ -255,6 +255,7 @@ fn that_a_td_is_fatal_comes_before_where_it_is() {
     }
 }
 
+#[test]
 fn leaves_on_a_vcpu_follow_the_stage_of_its_td() {
     // From INITIALIZED on: earlier there can be no vCPU.
     let stages = &STAGES[3..];
@@ -445,6 +446,12 @@ fn keys_are_configured_once_on_every_package() {
         host.status(Leaf::MngAddcx, regs(page, td.tdr, 0, 0)),
         NO_KEYS
     );
+    // Hardware that is busy says so before it runs out of random numbers.
+    host.world.set_key_hardware_busy(1);
+    host.entropy_denied = true;
+    assert_eq!(configure(&mut host, 2), 0x8000_0200_0000_00BB);
+    assert_eq!(configure(&mut host, 2), 0x8000_0800_0000_0000);
+    host.entropy_denied = false;
     assert_eq!(configure(&mut host, 2), SUCCESS);
     host.ok(Leaf::MngAddcx, regs(page, td.tdr, 0, 0));
     assert_eq!(configure(&mut host, 2), LIFE_CYCLE);
@@ -494,6 +501,10 @@ fn vcpus_are_initialised_with_enough_pages_in_number_and_with_ids_of_their_own()
             host.status(Leaf::VpInit, regs(pages[0], 0, 1 << 32, 0)),
             too_few
         );
+        for leaf in [Leaf::VpRd, Leaf::VpWr, Leaf::VpFlush] {
+            let status = host.status(leaf, regs(pages[0], 0x4000, 0x80, 0x80));
+            assert_eq!(status, too_few, "{}", leaf.name());
+        }
         host.ok(Leaf::VpAddcx, regs(*page, pages[0], 0, 0));
     }
     assert_eq!(
@@ -501,10 +512,6 @@ fn vcpus_are_initialised_with_enough_pages_in_number_and_with_ids_of_their_own()
         INVALID | 8
     );
     for page in &pages[6..15] {
-        for leaf in [Leaf::VpRd, Leaf::VpWr, Leaf::VpFlush] {
-            let status = host.status(leaf, regs(pages[0], 0x4000, 0x80, 0x80));
-            assert_eq!(status, too_few, "{}", leaf.name());
-        }
         host.ok(Leaf::VpAddcx, regs(*page, pages[0], 0, 0));
     }
     assert_eq!(
@@ -592,6 +599,29 @@ fn a_vcpu_is_associated_with_one_lp_at_a_time() {
     );
     assert_eq!(flush(&mut host, 1), SUCCESS);
     host.ok(Leaf::MngVpflushdone, regs(td.tdr, 0, 0, 0));
+}
+
+#[test]
+fn a_vcpu_may_be_in_an_old_epoch() {
+    let mut host = Host::new();
+    let td = host.td_at(Stage::Runnable, 65);
+    assert!(!host.world.set_old_epoch_uses(td.tdr + PAGE, 1));
+    assert!(host.world.set_old_epoch_uses(td.tdr, 2));
+    let track = regs(td.tdr, 0, 0, 0);
+    host.ok(Leaf::MemRangeBlock, regs(GPA, td.tdr, 0, 0));
+    // The lock comes first.
+    let status = host.status_while_locked(LockKey::Epoch(td.tdr), Leaf::MemTrack, track);
+    assert_eq!(status, 0x8000_0200_0000_00A9);
+    for _ in 0..2 {
+        assert_eq!(host.status(Leaf::MemTrack, track), 0x8000_0201_0000_0000);
+        // The epoch has not advanced.
+        assert_eq!(
+            host.status(Leaf::MemPageRemove, regs(GPA, td.tdr, 0, 0)),
+            0xC000_0B08_0000_0001
+        );
+    }
+    host.ok(Leaf::MemTrack, track);
+    host.ok(Leaf::MemPageRemove, regs(GPA, td.tdr, 0, 0));
 }
 
 #[test]

@@ -177,7 +177,7 @@ pub(super) fn config(
     around: &mut Surroundings<'_>,
     call: &mut Call<'_>,
 ) -> LeafResult {
-    let profile = &module.profile;
+    let profile = &module.profile.clone();
     if call.version > profile.config_version {
         return Err(Status::invalid(operand::RAX));
     }
@@ -419,7 +419,11 @@ fn check_pamts_against_tdmrs(passed: &[Tdmr], tdmr: &Tdmr) -> LeafResult {
 }
 
 /// TDH.SYS.KEY.CONFIG: no operands. Once on every package.
-pub(super) fn key_config(module: &mut Module, call: &mut Call<'_>) -> LeafResult {
+pub(super) fn key_config(
+    module: &mut Module,
+    around: &mut Surroundings<'_>,
+    call: &mut Call<'_>,
+) -> LeafResult {
     call.lock_exclusive(LockKey::Sys, Status::SYS_BUSY)?;
     if module.state != SysState::SysconfigDone {
         return Err(Status::KEY_CONFIG_NOT_PENDING);
@@ -437,6 +441,9 @@ pub(super) fn key_config(module: &mut Module, call: &mut Call<'_>) -> LeafResult
     Ok(())
 }
 
+    if around.world.is_key_hardware_busy() {
+        return Err(busy);
+    }
 /// TDH.SYS.TDMR.INIT: RCX = the TDMR's base. Out: RDX = up to where the TDMR can be used.
 pub(super) fn tdmr_init(
     module: &Module,

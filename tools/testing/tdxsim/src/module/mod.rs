@@ -238,7 +238,7 @@ pub fn call(module: &mut Module, around: &mut Surroundings<'_>, call: &mut Call<
         Leaf::SysRd => metadata::rd(module, call),
         Leaf::SysRdall => metadata::rdall(module, call),
         Leaf::SysConfig => config::config(module, around, call),
-        Leaf::SysKeyConfig => config::key_config(module, call),
+        Leaf::SysKeyConfig => config::key_config(module, around, call),
         Leaf::SysTdmrInit => config::tdmr_init(module, around, call),
         Leaf::SysShutdown => update::shutdown(module, around, call),
         Leaf::SysUpdate => update::update(module, around, call),

@@ -57,6 +57,18 @@ fn what_is_wrong_is_said() {
         "fatal 0x1000: there is no TD with this TDR"
     );
     assert_eq!(
+        error(&machine, "old-epoch 0x1000 1"),
+        "old-epoch 0x1000: there is no initialised TD with this TDR"
+    );
+    assert_eq!(
+        error(&machine, "old-epoch 0x1000"),
+        "old-epoch 0x1000: takes TDR N"
+    );
+    assert_eq!(
+        error(&machine, "old-epoch 0x1000 x"),
+        "old-epoch x: takes a number"
+    );
+    assert_eq!(
         error(&machine, "counters clear"),
         "counters clear: takes reset or nothing"
     );

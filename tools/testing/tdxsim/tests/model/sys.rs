@@ -449,6 +449,10 @@ fn key_config_is_per_package() {
     assert_eq!(machine.call(2, TDMR_INIT, &[GIB]).rax, NOT_READY);
     machine.control("fault add leaf=TDH.SYS.KEY.CONFIG no-entropy");
     assert_eq!(machine.call(2, KEY_CONFIG, &[]).rax, 0x8000_0800_0000_0000);
+    machine.control("key-hardware-busy 2");
+    for _ in 0..2 {
+        assert_eq!(machine.call(3, KEY_CONFIG, &[]).rax, 0x8000_0200_0000_00BB);
+    }
     machine.ok(3, KEY_CONFIG, &[]);
     assert_eq!(machine.state("module"), "SYS_READY");
     assert_eq!(machine.call(2, KEY_CONFIG, &[]).rax, 0xC000_0507_0000_0000);

@@ -10,8 +10,8 @@ use super::mrtd::Measurement;
 use super::params::{TdParams, TD_PARAMS_SIZE};
 use super::sept::Sept;
 use super::{
-    check_shared, explicit_td, page, whole_pages, LifeCycle, Mrtd, OpState, Td, TdWorld, Tdcs,
-    BUILDING, BUILDING_OR_RUNNABLE, MAX_TDCS_PAGES,
+    check_shared, explicit_td, page, take_one, whole_pages, LifeCycle, Mrtd, OpState, Td, TdWorld,
+    Tdcs, BUILDING, BUILDING_OR_RUNNABLE, MAX_TDCS_PAGES,
 };
 use crate::call::Call;
 use crate::locks::{LockKey, LockMode};
@@ -97,6 +97,9 @@ impl TdWorld {
         }
         let busy = Status::busy(operand::KEY_HARDWARE);
         call.lock_exclusive(LockKey::KeyHardware(call.package), busy)?;
+        if take_one(&mut self.key_hardware_busy) {
+            return Err(busy);
+        }
         call.random().map_err(|_| Status::KEY_GENERATION_FAILED)?;
         td.packages |= 1 << call.package;
         if td.packages == all_packages(call.packages) {
@@ -182,6 +185,7 @@ impl TdWorld {
             params,
             mrtd: Mrtd::Building(Measurement::begin(call.module.mrtd_context)),
             epoch: 1,
+            old_epoch_uses: 0,
             x2apic_ids: Vec::new(),
         });
         td.is_build_counted = true;

@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use super::mrtd::CHUNK;
 use super::sept::{page_size, span, Entry, Found, Sept, Target};
 use super::{
-    check_shared, explicit_td, page, page_metadata, OpState, TdWorld, BUILDING,
+    check_shared, explicit_td, page, page_metadata, take_one, OpState, TdWorld, BUILDING,
     BUILDING_OR_RUNNABLE,
 };
 use crate::call::Call;
@@ -302,7 +302,8 @@ impl TdWorld {
         Ok(())
     }
 
-    /// TDH.MEM.TRACK: RCX = TDR. No vCPU is ever in an old epoch here, because none runs.
+    /// TDH.MEM.TRACK: RCX = TDR. No vCPU is ever in an old epoch here, because none runs, unless it is
+    /// to be pretended.
     pub(super) fn mem_track(&mut self, call: &mut Call<'_>) -> Result<(), Status> {
         let tdr = call.regs.rcx;
         let shared = LockMode::Shared;
@@ -310,6 +311,9 @@ impl TdWorld {
         let state_lock = Some(LockKey::OpState(tdr));
         let tdcs = td.control_structure(call, state_lock, BUILDING_OR_RUNNABLE)?;
         call.lock_exclusive(LockKey::Epoch(tdr), Status::busy(operand::TD_EPOCH))?;
+        if take_one(&mut tdcs.old_epoch_uses) {
+            return Err(Status::PREVIOUS_TLB_EPOCH_BUSY);
+        }
         tdcs.epoch += 1;
         Ok(())
     }

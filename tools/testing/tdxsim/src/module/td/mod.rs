@@ -112,6 +112,8 @@ struct Tdcs {
     mrtd: Mrtd,
     /// The TLB epoch; the first one is 1.
     epoch: u64,
+    /// So many TDH.MEM.TRACKs still find a vCPU in the epoch before.
+    old_epoch_uses: u32,
     /// The x2APIC id of every initialised vCPU by vCPU index; `None` where the host gave none.
     x2apic_ids: Vec<Option<u32>>,
 }
@@ -234,6 +236,8 @@ pub struct TdWorld {
     detects_mrtd_context: bool,
     interrupted_migrations: u16,
     cache_wb_interruptions: u32,
+    /// So many key configurations still find the key hardware busy.
+    key_hardware_busy: u32,
 }
 
 impl TdWorld {
@@ -243,6 +247,7 @@ impl TdWorld {
         *self = TdWorld {
             interrupted_migrations: self.interrupted_migrations,
             cache_wb_interruptions: self.cache_wb_interruptions,
+            key_hardware_busy: self.key_hardware_busy,
             ..TdWorld::default()
         };
         self.pamt.configure(tdmrs);
@@ -287,6 +292,28 @@ impl TdWorld {
     pub fn set_fatal(&mut self, tdr: u64) -> bool {
         match self.tds.get_mut(&tdr) {
             Some(td) => {
+    /// Lets the next key configurations, so many of them, find the key hardware busy, be it for a TD
+    /// or for the module itself.
+    pub fn set_key_hardware_busy(&mut self, count: u32) {
+        self.key_hardware_busy = count;
+    }
+
+    /// Takes one of those away; says whether there was one.
+    pub fn is_key_hardware_busy(&mut self) -> bool {
+        take_one(&mut self.key_hardware_busy)
+    }
+
+    /// Lets the next TDH.MEM.TRACKs of a TD, so many of them, find a vCPU in the epoch before. Says
+    /// whether there is a TD with this TDR that TDH.MNG.INIT was done for.
+    pub fn set_old_epoch_uses(&mut self, tdr: u64, count: u32) -> bool {
+        let tdcs = self.tds.get_mut(&tdr).and_then(|td| td.tdcs.as_mut());
+        let Some(tdcs) = tdcs else {
+            return false;
+        };
+        tdcs.old_epoch_uses = count;
+        true
+    }
+
                 td.is_fatal = true;
                 true
             }
@@ -385,6 +412,13 @@ pub fn call(world: &mut TdWorld, call: &mut Call<'_>) -> Status {
 /// How many pages a structure of this size needs.
 fn whole_pages(bytes: u16) -> usize {
     usize::from(bytes).div_ceil(PAGE_4K as usize)
+}
+
+/// Takes one from a count; says whether there was one.
+fn take_one(count: &mut u32) -> bool {
+    let is_left = *count > 0;
+    *count -= u32::from(is_left);
+    is_left
 }
 
 /// The metadata of the page that an operand names, with its base: the address must be aligned and
