@@ -269,6 +269,7 @@ impl State {
             let _ = match state {
                 KeyId::Free => continue,
                 KeyId::Global => writeln!(text, "keyid={keyid} state=global"),
+                KeyId::Reserved => writeln!(text, "keyid={keyid} state=reserved"),
                 KeyId::Assigned => writeln!(text, "keyid={keyid} state=assigned"),
                 KeyId::Flushed(packages) => {
                     writeln!(text, "keyid={keyid} state=flushed packages={packages:#x}")

@@ -547,6 +547,49 @@ fn init_with_filters(r8: u64, change: impl FnOnce(&mut [u8])) -> u64 {
         r8,
         ..good
     };
-    assert_eq!(host.status(Leaf::MngInit, filters(0x123)), INVALID | 8);
-    assert_eq!(host.status(Leaf::MngInit, filters(SOURCE)), SUCCESS);
+    host.status(Leaf::MngInit, with_filters)
+}
+
+#[test]
+fn event_filters_are_for_tds_with_performance_monitoring() {
+    let perfmon = |params: &mut [u8]| params[7] |= 0x80;
+    // An address with a number of filters in its low bits.
+    for good in [SOURCE | 1, SOURCE | 7, SOURCE | SHARED_KEYID_BITS | 512] {
+        assert_eq!(init_with_filters(good, perfmon), SUCCESS, "{good:#x}");
+    }
+    for bad in [
+        0,
+        SOURCE,
+        SOURCE | 513,
+        SOURCE | 0xFFF,
+        SOURCE | PRIVATE_KEYID_BITS | 1,
+        SOURCE | (1 << 52) | 1,
+        u64::MAX,
+    ] {
+        assert_eq!(init_with_filters(bad, perfmon), INVALID | 8, "{bad:#x}");
+        // Nobody looks at them without PERFMON, bit 63 of ATTRIBUTES.
+        assert_eq!(init_with_filters(bad, |_| {}), SUCCESS, "{bad:#x}");
+    }
+    // Behind the fields of TD_PARAMS, such as reserved bytes 224..256, and before CPUID values.
+    let with = |at: usize| {
+        move |params: &mut [u8]| {
+            perfmon(params);
+            params[at] = 0xFF;
+        }
+    };
+    for (at, id) in [(15, 0x41), (200, 2), (255, 2), (256, 8)] {
+        let status = init_with_filters(0, with(at));
+        // MROWNERCONFIG, in the middle, may be anything.
+        let expected = if at == 200 { INVALID | 8 } else { INVALID | id };
+        assert_eq!(status, expected, "{at}");
+    }
+    // Without bit 0 of RCX, R8 is no operand.
+    let (mut host, _, good) = ready_for(Leaf::MngInit);
+    let mut params = Host::td_params();
+    perfmon(&mut params);
+    assert!(host.ram.write(PARAMS, &params));
+    assert_eq!(
+        host.status(Leaf::MngInit, Regs { r8: 0x123, ..good }),
+        SUCCESS
+    );
 }

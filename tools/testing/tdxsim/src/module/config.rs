@@ -201,6 +201,11 @@ pub(super) fn config(
     {
         return Err(Status::invalid(operand::R8));
     }
+    // The KeyID is the module's from here on, also if what follows fails and another try names
+    // another one.
+    if !module.reserved_keyids.contains(&global_keyid) {
+        module.reserved_keyids.push(global_keyid);
+    }
     let mut configured_features = 0;
     if call.version > 0 {
         configured_features = call.regs.r9;
@@ -232,6 +237,9 @@ pub(super) fn config(
     around
         .world
         .configure(&tdmrs, global_keyid, call.platform.private_keyids());
+    for keyid in &module.reserved_keyids {
+        around.world.reserve_keyid(*keyid);
+    }
     module.tdmrs = tdmrs;
     module.global_keyid = global_keyid;
     module.dynamic_pamt = dynamic_pamt;
@@ -433,6 +441,9 @@ pub(super) fn key_config(
     }
     let busy = Status::busy(operand::KEY_HARDWARE);
     call.lock_exclusive(LockKey::KeyHardware(call.package), busy)?;
+    if around.world.is_key_hardware_busy() {
+        return Err(busy);
+    }
     call.random().map_err(|_| Status::KEY_GENERATION_FAILED)?;
     module.key_configured[call.package] = true;
     if module.key_configured.iter().all(|done| *done) {
@@ -441,9 +452,6 @@ pub(super) fn key_config(
     Ok(())
 }
 
-    if around.world.is_key_hardware_busy() {
-        return Err(busy);
-    }
 /// TDH.SYS.TDMR.INIT: RCX = the TDMR's base. Out: RDX = up to where the TDMR can be used.
 pub(super) fn tdmr_init(
     module: &Module,

@@ -27,6 +27,8 @@ pub enum KeyId {
     Free,
     /// It protects the TDX module's own data: the global KeyID.
     Global,
+    /// An attempt to configure the module named it as the global KeyID, and failed.
+    Reserved,
     /// A TD owns it.
     Assigned,
     /// Its TD does not run any more; these packages' caches may still hold lines of it.
@@ -66,6 +68,13 @@ impl KeyTable {
     /// Every private KeyID, by ascending number.
     pub fn iter(&self) -> impl Iterator<Item = (u16, KeyId)> + '_ {
         self.keyids.iter().map(|(&keyid, &state)| (keyid, state))
+    }
+
+    /// Takes a free KeyID out of use.
+    pub(crate) fn reserve(&mut self, keyid: u16) {
+        if let Some(state @ KeyId::Free) = self.keyids.get_mut(&keyid) {
+            *state = KeyId::Reserved;
+        }
     }
 
     /// Gives a free KeyID to a TD.

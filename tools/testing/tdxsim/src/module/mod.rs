@@ -108,6 +108,8 @@ pub struct Module {
     pub tdmrs: Vec<Tdmr>,
     /// The KeyID that it protects its own data with.
     pub global_keyid: u16,
+    /// What TDH.SYS.CONFIG, successful or not, named as that.
+    pub reserved_keyids: Vec<u16>,
     /// Which packages have the global KeyID's key.
     pub key_configured: Vec<bool>,
     /// The PAMT's 4 KiB level is allocated on demand.
@@ -133,6 +135,7 @@ impl Module {
             lp_initialised: vec![false; lps],
             tdmrs: Vec::new(),
             global_keyid: 0,
+            reserved_keyids: Vec::new(),
             key_configured: vec![false; packages],
             dynamic_pamt: false,
             configured_features: 0,

@@ -68,6 +68,40 @@ fn operands() {
 }
 
 #[test]
+fn a_keyid_stays_reserved_when_a_later_check_fails() {
+    let machine = pending(&[]);
+    let not_free = 0xC000_0820_0000_0000;
+    // Refused for R8 itself, and before: KeyIDs 70 and 71 stay free.
+    assert_eq!(
+        config(&machine, CONFIG, |regs| regs[2] = 70 | (1 << 17)),
+        R8
+    );
+    assert_eq!(
+        config(&machine, CONFIG, |regs| (regs[1], regs[2]) = (0, 71)),
+        RDX
+    );
+    // Refused for what comes behind.
+    let bad_features = config(&machine, CONFIG | V1, |regs| {
+        (regs[2], regs[3]) = (72, 1 << 63)
+    });
+    assert_eq!(bad_features, R9);
+    machine.ram.put(TDMR_ARRAY, &[1]);
+    assert_eq!(machine.status(CONFIG, &[TDMR_ARRAY, 1, 73]), RCX);
+    assert_eq!(config(&machine, CONFIG, |regs| regs[2] = 73), 0);
+    machine.configure_keys();
+    machine.initialise_tdmrs();
+    for (keyid, status) in [(72, not_free), (73, not_free), (70, 0), (71, 0)] {
+        let tdr = GIB + 32 * MIB + keyid * 0x1000;
+        assert_eq!(machine.status(MNG_CREATE, &[tdr, keyid]), status, "{keyid}");
+    }
+    let keys = machine.control("keys");
+    assert!(
+        keys.contains("keyid=72 state=reserved\nkeyid=73 state=global\n"),
+        "{keys}"
+    );
+}
+
+#[test]
 fn version_0_looks_at_no_further_operand() {
     for profile in ["profile=tdx-1.5.16", "profile=connect"] {
         let machine = pending(&[profile]);

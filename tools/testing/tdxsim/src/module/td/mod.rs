@@ -254,6 +254,11 @@ impl TdWorld {
         self.keys.configure(keyids, global_keyid);
     }
 
+    /// Takes a private KeyID that is free out of use.
+    pub fn reserve_keyid(&mut self, keyid: u16) {
+        self.keys.reserve(keyid);
+    }
+
     /// A new module has taken over: TDs, keys and PAMT are still there, but builds are only counted
     /// further when the handoff data is of a version that has the counts.
     pub fn after_update(&mut self, handoff: &Handoff) {
@@ -287,11 +292,6 @@ impl TdWorld {
         self.cache_wb_interruptions = count;
     }
 
-    /// Makes a TD fatal, as hardware does when a line of its memory fails the integrity check. Says
-    /// whether there is a TD with this TDR.
-    pub fn set_fatal(&mut self, tdr: u64) -> bool {
-        match self.tds.get_mut(&tdr) {
-            Some(td) => {
     /// Lets the next key configurations, so many of them, find the key hardware busy, be it for a TD
     /// or for the module itself.
     pub fn set_key_hardware_busy(&mut self, count: u32) {
@@ -314,6 +314,11 @@ impl TdWorld {
         true
     }
 
+    /// Makes a TD fatal, as hardware does when a line of its memory fails the integrity check. Says
+    /// whether there is a TD with this TDR.
+    pub fn set_fatal(&mut self, tdr: u64) -> bool {
+        match self.tds.get_mut(&tdr) {
+            Some(td) => {
                 td.is_fatal = true;
                 true
             }
@@ -409,16 +414,16 @@ pub fn call(world: &mut TdWorld, call: &mut Call<'_>) -> Status {
     }
 }
 
-/// How many pages a structure of this size needs.
-fn whole_pages(bytes: u16) -> usize {
-    usize::from(bytes).div_ceil(PAGE_4K as usize)
-}
-
 /// Takes one from a count; says whether there was one.
 fn take_one(count: &mut u32) -> bool {
     let is_left = *count > 0;
     *count -= u32::from(is_left);
     is_left
+}
+
+/// How many pages a structure of this size needs.
+fn whole_pages(bytes: u16) -> usize {
+    usize::from(bytes).div_ceil(PAGE_4K as usize)
 }
 
 /// The metadata of the page that an operand names, with its base: the address must be aligned and
