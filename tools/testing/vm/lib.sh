@@ -7,10 +7,16 @@
 
 set -euo pipefail
 umask 022
+# What a make that called us wants of other makes, and what cd would print.
+unset MAKEFLAGS MFLAGS MAKELEVEL CDPATH
 
 vm=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 project=$(cd "$vm/../../.." && pwd -P)
-cache=${TDX_HOST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tdx-host}
+cache=${TDX_HOST_CACHE-}
+if [ -z "$cache" ]; then
+	cache=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
+	cache=${cache:+$cache/tdx-host}
+fi
 
 # die TEXT...: say what is wrong and what to do about it, and stop.
 die() {
@@ -37,21 +43,87 @@ awk_by_line() {
 	esac
 }
 
-# lock NAME: wait for the turn at NAME and keep it until this shell ends.
+# lock NAME [WHAT]: wait for the turn at NAME, which WHAT may have, and keep it
+# until this shell ends.
 # shellcheck disable=SC2094 # the lock file holds nothing
 lock() {
 	local fd
 	mkdir -p "$cache/lock"
 	exec {fd}>"$cache/lock/$1"
 	if ! flock --nonblock "$fd"; then
-		say "waiting for another $1 to end"
+		say "waiting for ${2:-another $1} to end"
 		flock "$fd"
 	fi
 }
 
+# build_all WHAT...: build all of that now, and keep other commands of this copy
+# of the project waiting until this shell ends. Whoever called us may have done
+# so already.
+build_all() {
+	local what
+	[ -z "${TDX_HOST_BUILT-}" ] || return 0
+	lock "project-$mine" "another command in $project"
+	for what; do
+		# shellcheck disable=SC2086 # a program and its argument
+		"$vm"/$what >/dev/null
+	done
+	export TDX_HOST_BUILT=1
+}
+
+# work_folder NAME: make a folder in the cache until this shell ends, $work. Those
+# of shells that were killed are removed: nobody has them locked.
+work_folder() {
+	local fd
+	mkdir -p "$cache/tmp"
+	find "$cache/tmp" -mindepth 1 -maxdepth 1 -mmin +5 -exec flock --nonblock {} rm -rf {} \;
+	work=$(mktemp -d "$cache/tmp/$1.XXXXXX")
+	exec {fd}<"$work"
+	flock "$fd"
+	trap 'rm -rf "$work"' EXIT
+}
+
+# keep N PATTERN: of what has such a name in the cache, keep the N that were used
+# last.
+keep() {
+	find "$cache" -maxdepth 1 -name "$2" -printf '%T@ %p\n' | sort -rn |
+		tail -n "+$(($1 + 1))" | cut -d' ' -f2- | xargs -r rm -rf
+}
+
+# check_paths: what shells, make, kbuild, QEMU or the build root cannot have.
+check_paths() {
+	local path
+	for path in "$project" "$cache"; do
+		case $path in
+		*[[:space:][:cntrl:]]* | *[]\[:,=\;\&\|\<\>\(\){}$\`\"\'\\*?!#%^]*)
+			die "the path $path has a character that breaks builds: use letters, digits and . _ + - @ only"
+			;;
+		/usr | /usr/* | /etc | /etc/*)
+			die "$path is in a folder that the build root has its own of: keep the project and the cache out of /usr and /etc"
+			;;
+		esac
+	done
+	case $cache/ in
+	"$project"/*) die "the cache $cache is inside of the project: set TDX_HOST_CACHE to another folder" ;;
+	esac
+}
+
+# mark_cache: what backups leave out, and "make distclean" removes, has this file.
+# Caches had none at first.
+mark_cache() {
+	local tag=$cache/CACHEDIR.TAG
+	[ ! -e "$tag" ] || return 0
+	[ -e "$cache/buildroot.log" ] ||
+		[ -z "$(find "$cache" -mindepth 1 -maxdepth 1 ! -name lost+found -print -quit)" ] ||
+		die "the cache $cache has files of somebody else: set TDX_HOST_CACHE to an empty or a new folder"
+	printf '%s\n' 'Signature: 8a477f597d28d172789f06886806bc55' '# Made by tdx_host; "make distclean" removes it.' >"$tag"
+}
+
+[ -n "$cache" ] || die "there is no HOME to keep a cache in: set TDX_HOST_CACHE to a folder that you may write to"
 mkdir -p "$cache" 2>/dev/null ||
 	die "cannot create the cache $cache: set TDX_HOST_CACHE to a folder that you may write to"
 cache=$(cd "$cache" && pwd -P)
-case $cache:$project in
-*[[:space:]]*) die "the paths of the project ($project) and the cache ($cache) must not contain spaces: kbuild does not support them" ;;
-esac
+# What is only of this copy of the project has this in its name.
+# shellcheck disable=SC2034 # for those who source this
+mine=$(digest <<<"$project")
+check_paths
+mark_cache
