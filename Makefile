@@ -6,11 +6,12 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 KERNEL ?= patched
 vm := tools/testing/vm
 
-# Where tdxctl is built and where it goes. Without a cargo on this machine it is
-# the build root's, which links statically so that the program runs here too.
+# Where tdxctl is built and where it goes. Without a cargo of 1.85 or newer on this
+# machine it is the build root's, which links statically so that the program runs here too.
 TOOLS ?= $(CURDIR)/tools/target
 PREFIX ?= /usr/local
-CARGO ?= $(if $(shell command -v cargo),cargo,$(static_cargo))
+CARGO ?= $(if $(cargo_is_new),cargo,$(static_cargo))
+cargo_is_new = $(shell cargo --version 2>/dev/null | awk '{ split($$2, v, "."); if (v[1] > 1 || v[2] >= 85) print 1 }')
 static_cargo = $(vm)/in-root env RUSTFLAGS='-C target-feature=+crt-static' cargo
 triple := x86_64-unknown-linux-gnu
 tdxctl = $(TOOLS)/$(triple)/release/tdxctl
@@ -20,18 +21,27 @@ source = $(firstword $(realpath $(KDIR)/source) $(KDIR))
 
 TIME ?= 600
 
-.PHONY: modules tools install-tools demo check bench pictures lint fuzz vm kernel driver root clean distclean help
+# What the kernel was configured with.
+config = $(file <$(KDIR)/include/config/auto.conf)
+kbuild = @$(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(MO))
+
+.PHONY: modules modules_install tools install-tools demo check bench pictures lint fuzz vm kernel driver root clean distclean help
 
 modules:
 	$(if $(wildcard $(KDIR)/Makefile),,\
 		$(error there is no kernel build tree at $(KDIR): set KDIR to one))
 	$(if $(wildcard $(source)/arch/x86/include/asm/tdx_host.h),,\
 		$(error the kernel at $(KDIR) was built without patches/series: apply that series to Linux 7.3 and rebuild))
-	$(if $(wildcard $(KDIR)/include/config/RUST),,\
-		$(error the kernel at $(KDIR) was built without CONFIG_RUST=y))
-	@$(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(MO)) modules
+	$(foreach option,RUST INTEL_TDX_HOST_DRIVER,$(if $(filter CONFIG_$(option)=y,$(config)),,\
+		$(error the kernel at $(KDIR) was built without CONFIG_$(option)=y)))
+	$(kbuild) modules
+
+modules_install:
+	$(if $(wildcard $(or $(MO),.)/tdx-host.ko),,$(error there is no tdx-host.ko to install: run "make" first))
+	$(kbuild) modules_install
 
 tools:
+	@echo 'with $(CARGO)'
 	@$(CARGO) build --manifest-path tools/Cargo.toml --locked --release --quiet \
 		--package tdxctl --target $(triple) --target-dir $(TOOLS)
 	@echo $(tdxctl)
@@ -39,6 +49,7 @@ tools:
 install-tools:
 	$(if $(wildcard $(tdxctl)),,$(error there is no tdxctl to install: run "make tools" first))
 	install -D -m 755 $(tdxctl) $(DESTDIR)$(PREFIX)/sbin/tdxctl
+	install -D -m 644 tools/modprobe.d/tdx-host.conf $(DESTDIR)$(PREFIX)/lib/modprobe.d/tdx-host.conf
 	@install -d $(DESTDIR)$(PREFIX)/share/man/man8 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions \
 		$(DESTDIR)$(PREFIX)/share/zsh/site-functions \
@@ -74,8 +85,9 @@ clean distclean:
 
 help:
 	@echo 'make              build tdx-host.ko for the kernel at KDIR, and nothing else'
+	@echo 'make modules_install  install it for that kernel, where modprobe finds it'
 	@echo 'make tools        build tdxctl, which looks at a TDX host and updates its TDX module'
-	@echo 'make install-tools  install it, its man page and completions for shells under PREFIX'
+	@echo 'make install-tools  install it, its man page, completions for shells and modprobe.d/tdx-host.conf'
 	@echo 'make demo         boot a simulated TDX host and show what the driver does'
 	@echo 'make check        run the tests (FAST=1: without what takes long)'
 	@echo 'make lint         run only the checkers of style and documentation'
@@ -90,10 +102,11 @@ help:
 	@echo 'make distclean    remove the whole cache, build root and kernels included'
 	@echo
 	@echo 'KDIR=FOLDER            a kernel tree with patches/series, built with CONFIG_RUST=y'
+	@echo '                       and CONFIG_INTEL_TDX_HOST_DRIVER=y'
 	@echo '                       ($(KDIR))'
 	@echo 'PREFIX=FOLDER          install-tools ($(PREFIX)); DESTDIR is put before it'
 	@echo 'CARGO=COMMAND          tools: another cargo than that of this machine, or, if it has'
-	@echo '                       none, of the build root'
+	@echo '                       none of 1.85 or newer, of the build root'
 	@echo 'KERNEL=debug           check, vm, kernel, driver: KASAN, lockdep, kmemleak'
 	@echo 'FAST=1                 check: without what takes long, the fault matrices say'
 	@echo 'FULL=1                 check: every case of the faults that lose TDX'
