@@ -75,11 +75,12 @@ static int seamcall(void)
 
 static int movdir64b(void)
 {
-	static char from[64] __attribute__((aligned(64))), to[128] __attribute__((aligned(64)));
+	static char memory[256];
+	char *from = memory + (-(uintptr_t)memory & 63), *to = from + 64;
 	int fault;
 
-	memset(from, 0x5a, sizeof(from));
-	memset(to, 0, sizeof(to));
+	memset(from, 0x5a, 64);
+	memset(to, 0, 128);
 	fault = FAULT();
 	if (fault) {
 		puts(fault_name(fault));
@@ -87,7 +88,7 @@ static int movdir64b(void)
 	}
 	/* movdir64b (%rsi), %rdi */
 	asm volatile(".byte 0x66, 0x0f, 0x38, 0xf8, 0x3e" : : "S"(from), "D"(to) : "memory");
-	puts(memcmp(from, to, sizeof(from)) || to[64] ? "wrong" : "copied");
+	puts(memcmp(from, to, 64) || to[64] ? "wrong" : "copied");
 	return 0;
 }
 
@@ -101,6 +102,7 @@ int main(int argc, char **argv)
 		return seamcall();
 	if (argc == 2 && !strcmp(argv[1], "movdir64b"))
 		return movdir64b();
-	fputs("usage: simcpu rdmsr CPU NUMBER | wrmsr CPU NUMBER VALUE | seamcall | movdir64b\n", stderr);
+	fputs("usage: simcpu rdmsr CPU NUMBER | wrmsr CPU NUMBER VALUE | seamcall | movdir64b\n",
+	      stderr);
 	return 2;
 }
