@@ -83,9 +83,10 @@ fn calls(text: &mut String, calls: &[&Call], zero: u64) {
     }
     let results: Vec<String> = results
         .iter()
-        .map(|(name, number)| match results.len() {
-            1 => (*name).to_owned(),
-            _ => format!("{number} times {name}"),
+        .map(|(name, number)| match (results.len(), number) {
+            (1, _) => (*name).to_owned(),
+            (_, 1) => format!("once {name}"),
+            (_, number) => format!("{number} times {name}"),
         })
         .collect();
     let _ = writeln!(
