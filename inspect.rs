@@ -141,28 +141,14 @@ impl<'a> Candidate<'a> {
 
 /// CPUID.1:EAX of an online CPU of each package.
 ///
-/// That a package is missing because its CPUs go offline meanwhile is found by another check.
-///
 /// # Errors
 ///
 /// [`ENOMEM`].
 pub(crate) fn package_cpus() -> Result<KVec<u32>> {
-    let mut seen = KVec::<i32>::new();
+    let no_hotplug = smp::NoHotplug::new();
     let mut cpus = KVec::new();
-    for cpu in smp::cpus(smp::online()) {
-        let package = smp::package(cpu);
-        if seen.contains(&package) {
-            continue;
-        }
-        match smp::call_on(cpu, smp::signature) {
-            Ok(signature) => {
-                seen.push(package, GFP_KERNEL)?;
-                cpus.push(signature, GFP_KERNEL)?;
-            }
-            // It has just gone offline.
-            Err(ENXIO) => (),
-            Err(error) => return Err(error),
-        }
+    for &cpu in smp::of_packages(&no_hotplug)?.iter() {
+        cpus.push(smp::call_on(cpu, smp::signature)?, GFP_KERNEL)?;
     }
     Ok(cpus)
 }

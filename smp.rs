@@ -47,6 +47,17 @@ pub(crate) fn package(cpu: CpuId) -> i32 {
     unsafe { bindings::topology_physical_package_id(u32::from(cpu) as c_int) }
 }
 
+/// An online CPU of each package that has one.
+pub(crate) fn of_packages(_: &NoHotplug) -> Result<KVec<CpuId>> {
+    let mut cpus = KVec::<CpuId>::new();
+    for cpu in self::cpus(online()) {
+        if !cpus.iter().any(|&other| package(other) == package(cpu)) {
+            cpus.push(cpu, GFP_KERNEL)?;
+        }
+    }
+    Ok(cpus)
+}
+
 /// CPUID.1:EAX of the CPU that this runs on: family, model and stepping.
 pub(crate) fn signature() -> u32 {
     // SAFETY: Every 64-bit CPU has CPUID.

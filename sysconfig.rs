@@ -171,7 +171,7 @@ fn prepare_and_config(setup: &Setup) -> Result<Configured, Error> {
 
     let no_hotplug = smp::NoHotplug::new();
     let cpus = package_cpus(&no_hotplug)?;
-    let features = config(setup)?;
+    let features = config(setup, &tdmrs)?;
     let keys = config_key(&cpus, &no_hotplug);
     Ok(Configured {
         tdmrs,
@@ -181,10 +181,10 @@ fn prepare_and_config(setup: &Setup) -> Result<Configured, Error> {
 }
 
 /// Hands the TDMRs over, with the features that are configured from then on.
-fn config(setup: &Setup) -> Result<Features, Error> {
+fn config(setup: &Setup, tdmrs: &[Tdmr]) -> Result<Features, Error> {
     let features = Features::to_configure(retry(metadata::features)?);
-    let tdmrs = TdmrArray::new(setup.tdmrs().map(|tdmr| tdmr.info))?;
-    retry(|| seamcall::sys_config(&tdmrs, setup.global_keyid, features)).map_err(|failure| {
+    let array = TdmrArray::new(tdmrs.iter().map(|tdmr| tdmr.info))?;
+    retry(|| seamcall::sys_config(&array, setup.global_keyid, features)).map_err(|failure| {
         // Version 1 or one of its operands: a TDX module that offers a feature and does not take
         // it in the way that the kernel asks for it. There is no second try without the feature.
         if !features.is_empty() && failure.status.is_of_version_1() {
@@ -204,17 +204,17 @@ fn config(setup: &Setup) -> Result<Features, Error> {
 /// # Errors
 ///
 /// [`Error::PackageOffline`] for a package that has none.
-fn package_cpus(_: &smp::NoHotplug) -> Result<KVec<CpuId>, Error> {
-    let mut cpus = KVec::<CpuId>::new();
-    for present in smp::cpus(smp::present()) {
-        let package = smp::package(present);
-        if cpus.iter().any(|&cpu| smp::package(cpu) == package) {
-            continue;
-        }
-        let online = smp::cpus(smp::online()).find(|&cpu| smp::package(cpu) == package);
-        cpus.push(online.ok_or(Error::PackageOffline(package))?, GFP_KERNEL)?;
+fn package_cpus(no_hotplug: &smp::NoHotplug) -> Result<KVec<CpuId>, Error> {
+    let cpus = smp::of_packages(no_hotplug)?;
+    let has_one = |package| cpus.iter().any(|&cpu| smp::package(cpu) == package);
+
+    match smp::cpus(smp::present())
+        .map(smp::package)
+        .find(|&package| !has_one(package))
+    {
+        Some(package) => Err(Error::PackageOffline(package)),
+        None => Ok(cpus),
     }
-    Ok(cpus)
 }
 
 /// Makes the global key on every package, by one of its `cpus`, one after the other, as the TDX
