@@ -68,7 +68,7 @@ a_hundred_failures_leak_nothing() {
 		echo "it has loaded"
 		return 1
 	done
-	# What CPUs keep for themselves comes back after a while, a leak does not.
+	# What is freed later, by RCU say, comes back after a while; a leak does not.
 	within 15 not_much_is_gone
 }
 

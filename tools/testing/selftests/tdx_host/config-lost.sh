@@ -54,8 +54,8 @@ the_log_says_what_failed_and_what_helps_in_one_line() {
 	not grep -q configured <<<"$driver_says"
 }
 
-# Free memory goes up and down with what CPUs keep for themselves for a while; the
-# PAMT's is 4 MiB a GiB, and does not come back by itself.
+# Free memory goes up and down a little, and some is freed later; the PAMT's is
+# 4 MiB a GiB, and does not come back by itself.
 is_given_back() {
 	below $((free_before + pamt - $(free_kib))) $((1024 + 384 * $(nproc)))
 }

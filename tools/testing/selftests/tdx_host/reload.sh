@@ -80,7 +80,7 @@ a_hundred_loads_leak_nothing() {
 		unload_driver
 		load_driver
 	done
-	# What CPUs keep for themselves comes back after a while, a leak does not.
+	# What is freed later, by RCU say, comes back after a while; a leak does not.
 	within 15 not_much_is_gone
 }
 
