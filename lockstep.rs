@@ -15,7 +15,8 @@
 //! A failure on any CPU ends the update on all of them. What is left then depends on the step:
 //!
 //! - `Shutdown`: the old module runs, as if nothing had happened. **This is where `-EBUSY` comes
-//!   from**: the TDX module refuses the shutdown while a TD is being built.
+//!   from**: the TDX module refuses the shutdown while a TD is being built. Only when the module
+//!   does not answer any more is it shut down, whatever the call says.
 //! - `Install`: P-SEAMLDR says whether the old module's memory is intact. If so, a whole new round
 //!   of SEAMLDR.INSTALL can still save the TDs. When the reason may pass (entropy, memory), that
 //!   is tried at once (`InstallAgain`).
@@ -52,6 +53,9 @@ pub(crate) trait Firmware: Sync {
 
     /// TDH.SYS.SHUTDOWN
     fn shutdown(&self) -> Result<(), Failure>;
+
+    /// Whether the old module still runs after a shutdown that failed.
+    fn is_running(&self) -> bool;
 
     /// SEAMLDR.INSTALL
     fn install(&self) -> Result<(), InstallFailure>;
@@ -288,7 +292,18 @@ impl<F: Firmware> Lockstep<F> {
                 self.firmware.gone(true);
                 self.next(Step::Install);
             }
-            Err(failure) => self.fail(cpu, Some(failure), before),
+            Err(failure) => {
+                // As it should be, but a module that is gone must not be said to run. For TD builds
+                // the CPUs are not kept any longer.
+                let is_running = failure.status.is(Status::UPDATE_COMPAT_SENSITIVE)
+                    || self.firmware.is_running();
+                let remains = if is_running {
+                    before
+                } else {
+                    Remains::HandoffData
+                };
+                self.fail(cpu, Some(failure), remains);
+            }
         }
     }
 

@@ -40,6 +40,7 @@ use crate::{
         Lockstep, //
     },
     metadata::{
+        self,
         SeamldrInfo,
         Version, //
     },
@@ -422,6 +423,10 @@ impl Firmware for Running<'_> {
 
     fn shutdown(&self) -> Result<(), Failure> {
         seamcall::sys_shutdown(self.hv)
+    }
+
+    fn is_running(&self) -> bool {
+        !metadata::module_hv().is_err_and(|failure| failure.status.is_gone())
     }
 
     fn install(&self) -> Result<(), InstallFailure> {

@@ -127,6 +127,7 @@ impl Status {
     pub(crate) const KEY_CONFIGURED: Self = Self(0x0000_0815_0000_0000);
     pub(crate) const OPERAND_INVALID: Self = Self(0xC000_0100_0000_0000);
     pub(crate) const INVALID_RCX: Self = Self(0xC000_0100_0000_0001);
+    pub(crate) const SYS_SHUTDOWN: Self = Self(0xC000_0506_0000_0000);
     pub(crate) const SYS_INVALID_HANDOFF: Self = Self(0xC000_0509_0000_0000);
     pub(crate) const SYS_CONFIG_NOT_PENDING: Self = Self(0xC000_050C_0000_0000);
 
@@ -164,6 +165,12 @@ impl Status {
     /// Whether the TDX module does not take the leaf's version 1, or not with these features.
     pub(crate) fn is_of_version_1(self) -> bool {
         self.invalid_operand().is_some_and(Operand::is_of_version_1)
+    }
+
+    /// Whether it says, of a call that any TDX module which runs takes, that none does: it was shut
+    /// down, or is not there.
+    pub(crate) fn is_gone(self) -> bool {
+        self.is(Self::SYS_SHUTDOWN) || self == Self::VMFAILINVALID
     }
 
     /// The operand that an OPERAND_INVALID names.
@@ -206,13 +213,13 @@ impl Status {
                 Self::KEY_GENERATION_FAILED => "KEY_GENERATION_FAILED",
                 Self::KEY_CONFIGURED => "KEY_CONFIGURED",
                 Self::OPERAND_INVALID => "OPERAND_INVALID",
+                Self::SYS_SHUTDOWN => "SYS_SHUTDOWN",
                 Self::SYS_INVALID_HANDOFF => "SYS_INVALID_HANDOFF",
                 Self::SYS_CONFIG_NOT_PENDING => "SYS_CONFIG_NOT_PENDING",
                 Self(0xC000_0500_0000_0000) => "SYS_INIT_NOT_PENDING",
                 Self(0xC000_0502_0000_0000) => "SYS_LP_INIT_NOT_DONE",
                 Self(0xC000_0503_0000_0000) => "SYS_LP_INIT_DONE",
                 Self(0xC000_0505_0000_0000) => "SYS_NOT_READY",
-                Self(0xC000_0506_0000_0000) => "SYS_SHUTDOWN",
                 Self(0xC000_0507_0000_0000) => "SYS_KEY_CONFIG_NOT_PENDING",
                 Self(0xC000_0508_0000_0000) => "SYS_STATE_INCORRECT",
                 Self(0xC000_050A_0000_0000) => "SYS_INCOMPATIBLE_SIGSTRUCT",

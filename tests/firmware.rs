@@ -55,8 +55,9 @@ pub(crate) struct Fault {
     pub(crate) times: u32,
     /// The status.
     pub(crate) status: Status,
-    /// SEAMLDR.INSTALL: the old module's memory is wiped.
-    pub(crate) wipes: bool,
+    /// It does harm all the same: SEAMLDR.INSTALL wipes the old module's memory, TDH.SYS.SHUTDOWN
+    /// shuts the module down.
+    pub(crate) harms: bool,
     /// SEAMLDR.INSTALL: the round ends, as it always does when the last call fails.
     pub(crate) ends_round: bool,
 }
@@ -247,7 +248,12 @@ impl Mock {
         let status = match allowed(&state) {
             Err(status) => Status::new(status),
             Ok(()) => match self.fault(&mut state, call, place) {
-                Some(fault) => fault.status,
+                Some(fault) => {
+                    if fault.harms {
+                        effect(&mut state);
+                    }
+                    fault.status
+                }
                 None => {
                     effect(&mut state);
                     return Ok(());
@@ -287,6 +293,10 @@ impl Firmware for &Mock {
         )
     }
 
+    fn is_running(&self) -> bool {
+        self.state.lock().module == Module::Old
+    }
+
     fn install(&self) -> Result<(), InstallFailure> {
         let mut state = self.state.lock();
         let cpu = bit(state.cpu);
@@ -301,14 +311,14 @@ impl Firmware for &Mock {
             || matches!(state.module, Module::Old | Module::New | Module::Wiped)
             || self.scenario.seamldr == Seamldr::Refusing;
 
-        let (status, wipes) = if refused {
+        let (status, harms) = if refused {
             (Status::SEAMLDR_EBADCALL, false)
         } else if let Some(fault) = self.fault(&mut state, Call::Install, registered) {
             // Unless it did not get as far as P-SEAMLDR.
             if fault.status != Status::VMFAILINVALID && (completes || fault.ends_round) {
                 state.round = 0;
             }
-            (fault.status, fault.wipes)
+            (fault.status, fault.harms)
         } else {
             state.round |= cpu;
             if completes {
@@ -320,7 +330,7 @@ impl Firmware for &Mock {
             return Ok(());
         };
 
-        if wipes {
+        if harms {
             state.module = Module::Wiped;
         }
         let failure = Failure {
@@ -330,7 +340,7 @@ impl Firmware for &Mock {
         state.failed = Some((state.cpu, failure));
         Err(InstallFailure {
             failure,
-            recoverable: !wipes,
+            recoverable: !harms,
         })
     }
 

@@ -236,7 +236,7 @@ mod tests {
         }
     }
 
-    /// A fault: the call, where, how often, the status, and whether it wipes the old module; and
+    /// A fault: the call, where, how often, the status, and whether it does harm all the same; and
     /// what remains then.
     type Row = (Call, At, u32, Status, bool, Option<Remains>);
 
@@ -246,6 +246,11 @@ mod tests {
         (Shutdown, At::First, FOR_EVER, SYS_BUSY, false, OLD),
         (Shutdown, At::First, 1, SENSITIVE, false, OLD),
         (Shutdown, At::First, 1, INVALID_RCX, false, OLD),
+        (Shutdown, At::First, 1, VMFAILINVALID, false, OLD),
+        // It is shut down, whatever it says.
+        (Shutdown, At::First, 1, INVALID_RCX, true, HANDOFF),
+        (Shutdown, At::First, 1, VMFAILINVALID, true, HANDOFF),
+        (Shutdown, At::First, 3, SYS_BUSY, true, HANDOFF),
         // P-SEAMLDR serves another CPU.
         (Install, At::Each, 3, VMFAILINVALID, false, DONE),
         (Install, At::Each, FOR_EVER, VMFAILINVALID, false, HANDOFF),
@@ -306,7 +311,7 @@ mod tests {
     /// Makes the update of each row in `scenario`, with the fault at each of its places.
     fn each_fault(rows: &[Row], scenario: Scenario) -> Result {
         let cpus = scenario.cpus;
-        for (number, &(call, at, times, status, wipes, wanted)) in rows.iter().enumerate() {
+        for (number, &(call, at, times, status, harms, wanted)) in rows.iter().enumerate() {
             let ahead = match call {
                 Install => scenario.open_round.count_ones(),
                 _ => 0,
@@ -318,7 +323,7 @@ mod tests {
                         place,
                         times,
                         status,
-                        wipes,
+                        harms,
                         ends_round,
                     };
                     each_order(with(fault, scenario), number as u64, call, wanted)?;
@@ -423,7 +428,7 @@ mod tests {
                     place: 0,
                     times,
                     status,
-                    wipes: false,
+                    harms: false,
                     ends_round: false,
                 };
                 let got = update(with(fault, clean(4)), 0, Order::Ascending)?;
@@ -454,7 +459,7 @@ mod tests {
                             place,
                             times: 1,
                             status: ENOENTROPY,
-                            wipes: false,
+                            harms: false,
                             ends_round,
                         };
                         let got = in_order(with(fault, clean(cpus)))?;
@@ -584,7 +589,7 @@ mod tests {
             place: 0,
             times: 1,
             status: BAD_SIGSTRUCT,
-            wipes: false,
+            harms: false,
             ends_round: false,
         };
         let scenario = Scenario {

@@ -95,6 +95,10 @@ impl Firmware for Arc<Slow> {
         self.by_lead()
     }
 
+    fn is_running(&self) -> bool {
+        true
+    }
+
     fn install(&self) -> Result<(), InstallFailure> {
         if self.inside.xchg(true, Full) {
             self.overlap.store(true, Relaxed);
