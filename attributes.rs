@@ -20,7 +20,6 @@ use crate::{
     module_update,
     outcome,
     setup::{
-        self,
         Setup,
         State, //
     },
@@ -65,40 +64,28 @@ static TRUSTED_SIGNER: Attribute = Attribute::writable::<TrustedSigner>();
 
 /// Whether there is a TDX module that can be replaced on this host.
 pub(crate) fn can_update() -> bool {
-    let setup = Setup::read();
-
-    // Without this P-SEAMLDR's calls lose the current VMCS, which breaks KVM.
-    if !setup.seamldr_usable {
-        return false;
-    }
-
-    match setup.state {
-        State::Ready => {
-            setup::features().is_some_and(|offered| offered.contains(Features::TD_PRESERVING))
-        }
-        State::Interrupted => true,
-        State::Absent | State::Unconfigured | State::Lost => false,
-    }
+    Setup::read().state != State::Lost && update_obstacle().is_none()
 }
 
 /// Why the TDX module can never be replaced on this host, whatever its state; `None` if it can.
 pub(crate) fn update_obstacle() -> Option<&'static str> {
-    match setup::features() {
-        _ if !Setup::read().seamldr_usable => {
-            Some("calls to P-SEAMLDR lose the current VMCS on this CPU")
-        }
-        Some(offered) if !offered.contains(Features::TD_PRESERVING) => {
-            Some("the TDX module cannot preserve TDs")
-        }
-        _ => None,
+    let setup = Setup::read();
+    if !setup.seamldr_usable {
+        // This breaks KVM.
+        Some("calls to P-SEAMLDR lose the current VMCS on this CPU")
+    } else if !setup.last_offered.contains(Features::TD_PRESERVING) {
+        Some("the TDX module cannot preserve TDs")
+    } else {
+        None
     }
 }
 
 /// Says in the kernel log when the TDX module cannot be updated, or not in every way.
 pub(crate) fn say_what_updates_can_do() {
+    let offered = Setup::read().offered();
     if let Some(obstacle) = update_obstacle() {
         pr_info!("no updates: {obstacle}\n");
-    } else if setup::features().is_some_and(|offered| !offered.contains(Features::UPDATE_COMPAT)) {
+    } else if offered.is_some_and(|offered| !offered.contains(Features::UPDATE_COMPAT)) {
         pr_info!("the TDX module does not say that it can protect TD builds in an update\n");
     }
 }
@@ -125,7 +112,7 @@ impl Show for ModuleVersion {
     const NAME: &'static CStr = c"version";
 
     fn show(buffer: Buffer) -> Result<usize> {
-        let version = setup::version().ok_or(ENXIO)?;
+        let version = Setup::read().version().ok_or(ENXIO)?;
         Ok(buffer.emit(fmt!("{version}\n")))
     }
 }
@@ -149,7 +136,7 @@ impl Show for FeaturesOffered {
     const NAME: &'static CStr = c"features_offered";
 
     fn show(buffer: Buffer) -> Result<usize> {
-        let features = setup::features().ok_or(ENXIO)?;
+        let features = Setup::read().offered().ok_or(ENXIO)?;
         Ok(buffer.emit(fmt!("{features}\n")))
     }
 }

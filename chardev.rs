@@ -58,7 +58,6 @@ use crate::{
         Verdict, //
     },
     setup::{
-        self,
         Setup,
         State, //
     },
@@ -164,19 +163,19 @@ fn info(user: UserPtr) -> Result {
     info.cpus_online = smp::online().weight();
     info.cpus_present = smp::present().weight();
 
-    if let Some(version) = setup::version() {
+    if let Some(version) = setup.version() {
         info.module_version = version.into();
         info.valid |= uapi::valid::MODULE_VERSION;
     }
-    if let Some(features) = setup::features() {
+    if let Some(features) = setup.offered() {
         info.features_offered = features.bits();
         info.valid |= uapi::valid::FEATURES_OFFERED;
     }
-    if matches!(setup.state, State::Ready | State::Interrupted) {
+    if setup.state.is_replaceable() {
         info.features_configured = setup.configured.bits();
         info.valid |= uapi::valid::FEATURES_CONFIGURED;
     }
-    if let Ok(Some(version)) = inspect::handoff_version(setup.state) {
+    if let Ok(Some(version)) = inspect::handoff_version(&setup) {
         info.handoff_version = version;
         info.valid |= uapi::valid::HANDOFF_VERSION;
     }

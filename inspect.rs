@@ -2,13 +2,7 @@
 
 //! What the checks in `preflight.rs` need of the kernel and of the hardware.
 
-use kernel::{
-    prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    }, //
-};
+use kernel::prelude::*;
 
 use crate::{
     evidence,
@@ -57,26 +51,14 @@ pub(crate) fn set_trusted_signer(signer: Option<Signer>) {
     *TRUSTED_SIGNER.lock() = signer;
 }
 
-/// The version of the handoff data that a module which is shut down has written, plus one; 0 when
-/// that is not known.
-static HANDOFF_VERSION: Atomic<u32> = Atomic::new(0);
-
-/// Takes note that a module is shut down with handoff data of version `hv`.
-pub(crate) fn set_handoff_version(hv: u16) {
-    HANDOFF_VERSION.store(u32::from(hv).saturating_add(1), Relaxed);
-}
-
-/// The version of the handoff data that the running module writes, or has written; `None` when
-/// that is not known any more.
-pub(crate) fn handoff_version(state: State) -> seamcall::Result<Option<u16>> {
-    if state == State::Ready {
-        return metadata::module_hv().map(Some);
+/// The version of the handoff data that the running module writes, or that the last one has left;
+/// `None` when there is neither.
+pub(crate) fn handoff_version(setup: &Setup) -> seamcall::Result<Option<u16>> {
+    match setup.state {
+        State::Ready => metadata::module_hv().map(Some),
+        State::Interrupted => Ok(Some(setup.handoff_version)),
+        State::Absent | State::Unconfigured | State::Lost => Ok(None),
     }
-    // CAST: It was a `u16` plus one.
-    Ok(HANDOFF_VERSION
-        .load(Relaxed)
-        .checked_sub(1)
-        .map(|hv| hv as u16))
 }
 
 /// An image that is to replace the running TDX module, and what does not change about it and the
@@ -91,7 +73,7 @@ impl<'a> Candidate<'a> {
     /// Looks at `image`, and whether there is a TDX module to replace.
     pub(crate) fn new(image: Image<'a>) -> Result<Self, outcome::Error> {
         let setup = Setup::read();
-        if !matches!(setup.state, State::Ready | State::Interrupted) {
+        if !setup.state.is_replaceable() {
             return Err(outcome::Error::State(setup.state));
         }
 
@@ -125,7 +107,7 @@ impl<'a> Candidate<'a> {
             updates_left: seamldr.num_remaining_updates,
             running_svn: seamldr.running_svn,
             running_hash: seamldr.running_hash,
-            running_hv: handoff_version(self.setup.state)?,
+            running_hv: handoff_version(&self.setup)?,
         })
     }
 

@@ -141,9 +141,10 @@ pub(crate) fn set_wait_ms(ms: u32) {
 /// `last_update` and by an uevent how that ended, and returns it.
 pub(crate) fn update(file: &[u8], wait_ms: u32, canceled: fn() -> bool) -> Report {
     let engine = ENGINE.try_lock();
+    let setup = Setup::read();
     let mut update = Update {
         canceled,
-        from: setup::version(),
+        from: setup.state.is_replaceable().then_some(setup.last_version),
         attempts: 0,
         blackout_ns: 0,
         total_blackout_ns: 0,
@@ -176,9 +177,6 @@ fn announce(report: &Report) {
             "TDX module updated from {from} to {to}, {cpus} CPUs stopped for {us} us, attempt \
              {attempts}\n"
         ),
-        (None, None, Some(to)) => pr_info!(
-            "TDX module {to} took over from the interrupted one, {cpus} CPUs stopped for {us} us\n"
-        ),
         (Some(error @ Error::Aborted(_)), _, _) => match report.outcome() {
             Outcome::Interrupted => pr_err!(
                 "update interrupted: {error}; the TDs can be saved, do not run them and upload a good image\n"
@@ -189,7 +187,7 @@ fn announce(report: &Report) {
             pr_err!("update refused: {error}; TDX module {version} runs on\n");
         }
         (Some(error), _, None) => pr_err!("update refused: {error}\n"),
-        (None, _, None) => (),
+        (None, ..) => (),
     }
 
     // Only the news may be lost for want of memory, not the update.
@@ -213,7 +211,7 @@ fn notify(device: &Device, report: &Report) -> Result {
 struct Update {
     /// Says whether the caller does not want it any more.
     canceled: fn() -> bool,
-    /// The version of the module before.
+    /// The version of the module before; it may be shut down.
     from: Option<Version>,
     /// How often all CPUs were stopped.
     attempts: u32,
@@ -286,7 +284,7 @@ impl Update {
         Report {
             error: result.err(),
             from: self.from,
-            to: setup::version(),
+            to: Setup::read().version(),
             attempts: self.attempts,
             blackout_ns: self.blackout_ns,
             total_blackout_ns: self.total_blackout_ns,
@@ -300,12 +298,11 @@ impl Update {
         setup: &Setup,
         host: &Host<'_>,
     ) -> Result<(), Error> {
-        // Not known only when it is not needed: the module was shut down already.
-        let hv = host.running_hv.unwrap_or_default();
         let lockstep = Lockstep::new(
             Running {
                 install: seamcall::Install::new(params),
-                hv,
+                // It is known of a module that runs or was shut down, and `setup` is of one.
+                hv: host.running_hv.unwrap_or_default(),
                 features: setup.configured,
                 old: self.from.unwrap_or_default(),
             },
@@ -334,9 +331,6 @@ impl Update {
         self.total_blackout_ns = self.total_blackout_ns.saturating_add(self.blackout_ns);
 
         if let Some(abort) = lockstep.abort() {
-            if setup.state == State::Ready {
-                inspect::set_handoff_version(hv);
-            }
             return Err(abort.into());
         }
 
@@ -408,7 +402,7 @@ impl Backoff {
 /// The firmware as it is on a TDX host.
 struct Running<'a> {
     install: seamcall::Install<'a>,
-    /// Handoff version of the module that is shut down.
+    /// Version of the handoff data.
     hv: u16,
     /// What the TDX module is configured with.
     features: Features,
@@ -470,7 +464,7 @@ impl Firmware for Running<'_> {
     }
 
     fn gone(&self, recoverable: bool) {
-        setup::module_gone(recoverable);
+        setup::module_gone(recoverable, self.hv);
     }
 
     fn pause(&self) {

@@ -18,8 +18,7 @@ use kernel::{
     time::{
         delay::fsleep,
         Delta, //
-    },
-    types::NotThreadSafe, //
+    }, //
 };
 
 use crate::{
@@ -41,6 +40,14 @@ pub(crate) enum State {
     Interrupted,
     /// The TDX module is gone, and every TD with it, until the next reboot.
     Lost,
+}
+
+impl State {
+    /// Whether an update has something to replace: a TDX module that runs, or that an earlier one
+    /// has shut down.
+    pub(crate) fn is_replaceable(self) -> bool {
+        matches!(self, State::Ready | State::Interrupted)
+    }
 }
 
 impl fmt::Display for State {
@@ -65,6 +72,12 @@ pub(crate) struct Setup {
     pub(crate) seamldr_usable: bool,
     /// What TDH.SYS.CONFIG or TDH.SYS.UPDATE was last given.
     pub(crate) configured: Features,
+    /// The version of the TDX module that there is, or of the last one that there was.
+    pub(crate) last_version: Version,
+    /// The features that this module offers.
+    pub(crate) last_offered: Features,
+    /// The version of the handoff data that is left, in [`State::Interrupted`].
+    pub(crate) handoff_version: u16,
     nr_tdmrs: u32,
 }
 
@@ -90,8 +103,25 @@ impl Setup {
             global_keyid: setup.global_keyid,
             seamldr_usable: setup.seamldr_usable,
             configured: Features::from_bits(setup.features),
+            last_version: Version::from(&setup.version),
+            last_offered: Features::from_bits(setup.offered),
+            handoff_version: setup.handoff_version,
             nr_tdmrs: setup.nr_tdmrs,
         }
+    }
+
+    /// The version of the TDX module, or `None` when none could be used.
+    pub(crate) fn version(&self) -> Option<Version> {
+        self.has_module().then_some(self.last_version)
+    }
+
+    /// What the TDX module offers, or `None` when none could be used.
+    pub(crate) fn offered(&self) -> Option<Features> {
+        self.has_module().then_some(self.last_offered)
+    }
+
+    fn has_module(&self) -> bool {
+        matches!(self.state, State::Unconfigured | State::Ready)
     }
 
     /// The TDMRs constructed at boot.
@@ -154,11 +184,11 @@ pub(crate) fn module_failed() {
     unsafe { bindings::tdx_host_module_failed() };
 }
 
-/// The TDX module was shut down; `recoverable` says whether its TDs can still be saved. For when
-/// all CPUs are stopped.
-pub(crate) fn module_gone(recoverable: bool) {
+/// The TDX module was shut down; `recoverable` says whether its TDs can still be saved, with the
+/// handoff data of version `hv` that it has left. For when all CPUs are stopped.
+pub(crate) fn module_gone(recoverable: bool, hv: u16) {
     // SAFETY: There is no precondition.
-    unsafe { bindings::tdx_host_module_gone(recoverable) };
+    unsafe { bindings::tdx_host_module_gone(recoverable, hv) };
 }
 
 /// Another TDX module has taken over. For when all CPUs are stopped.
@@ -187,43 +217,4 @@ fn retry(read: impl Fn() -> Result) -> Result {
         result = read();
     }
     result
-}
-
-/// The version of the running TDX module as KVM sees it, or `None` when there is none.
-pub(crate) fn version() -> Option<Version> {
-    let _no_update = NoUpdate::new();
-    // SAFETY: The core returns NULL or a pointer to a static, which only changes with all CPUs
-    // stopped, and they can't be while `_no_update` lives.
-    let sysinfo = unsafe { bindings::tdx_get_sysinfo().as_ref() }?;
-
-    Some(Version::from(&sysinfo.version))
-}
-
-/// The features that the running TDX module offers, or `None` when there is none.
-pub(crate) fn features() -> Option<Features> {
-    let _no_update = NoUpdate::new();
-    // SAFETY: As in `version()`.
-    let sysinfo = unsafe { bindings::tdx_get_sysinfo().as_ref() }?;
-
-    Some(Features::from_bits(sysinfo.features.tdx_features0))
-}
-
-/// Keeps all CPUs from being stopped, and so the TDX module from being replaced.
-///
-/// Preemption is disabled while it lives.
-struct NoUpdate(NotThreadSafe);
-
-impl NoUpdate {
-    fn new() -> Self {
-        // SAFETY: `Drop` does the opposite.
-        unsafe { bindings::seamldr_lock_module_update() };
-        Self(NotThreadSafe)
-    }
-}
-
-impl Drop for NoUpdate {
-    fn drop(&mut self) {
-        // SAFETY: `new()` has locked, on this CPU, as the value never leaves it.
-        unsafe { bindings::seamldr_unlock_module_update() };
-    }
 }

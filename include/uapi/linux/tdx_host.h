@@ -338,7 +338,8 @@ enum tdx_host_reason {
  * @reserved2: Returned as zero.
  * @blackout_ns: Returned: for how long they were the last time, in nanoseconds.
  * @total_blackout_ns: Returned: for how long they were in all attempts.
- * @from: Returned: version of the TDX module before, if there was one.
+ * @from: Returned: version of the TDX module before, if there was one; it may
+ *	be shut down already.
  * @to: Returned: version of the TDX module after, if there is one.
  * @text: Returned: why there was no update in words, without a line break;
  *	empty when there was one.

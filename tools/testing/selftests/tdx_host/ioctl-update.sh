@@ -514,7 +514,7 @@ an_interrupted_update_can_be_finished() {
 	check
 	equal "$(field error) $(verdict host)" '0 pass 0 text='
 	update
-	equal "$(field errno) $(field from) $(field to)" "0 0.0.00 $version"
+	equal "$(field errno) $(field from) $(field to)" "0 $old $version"
 	equal "$(answer=$(ioctl info) && field state)" 2
 }
 

@@ -243,9 +243,11 @@ interrupted() {
 		load_driver
 		equal "$(cat "$device/state")" interrupted
 		trust_test_key
+		answer=$(ioctl check "$work/next.img")
+		equal "$(field error) $(verdict handoff)" "0 pass 0 text="
 	fi
 	equal "$(upload "$work/next.img")" ''
-	equal "$(last_update result)" updated
+	equal "$(last_update result) $(last_update from)" "updated $old"
 	a_module_runs "$version"
 }
 
