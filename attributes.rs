@@ -40,13 +40,19 @@ use crate::{
 /// The groups of attributes.
 pub(crate) static GROUPS: Groups<2> = Groups::new([&TDX_MODULE, &SEAMLDR]);
 
-static TDX_MODULE: Group = Group::new::<4, Always>(&TDX_MODULE_ATTRIBUTES);
-static TDX_MODULE_ATTRIBUTES: Attributes<4> =
-    Attributes::new([&VERSION, &STATE, &FEATURES_OFFERED, &FEATURES_CONFIGURED]);
+static TDX_MODULE: Group = Group::new::<5, Always>(&TDX_MODULE_ATTRIBUTES);
+static TDX_MODULE_ATTRIBUTES: Attributes<5> = Attributes::new([
+    &VERSION,
+    &STATE,
+    &FEATURES_OFFERED,
+    &FEATURES_CONFIGURED,
+    &UPDATE_SUPPORT,
+]);
 static VERSION: Attribute = Attribute::new::<ModuleVersion>();
 static STATE: Attribute = Attribute::new::<HostState>();
 static FEATURES_OFFERED: Attribute = Attribute::new::<FeaturesOffered>();
 static FEATURES_CONFIGURED: Attribute = Attribute::new::<FeaturesConfigured>();
+static UPDATE_SUPPORT: Attribute = Attribute::new::<UpdateSupport>();
 
 static SEAMLDR: Group = Group::new::<5, CanUpdate>(&SEAMLDR_ATTRIBUTES);
 static SEAMLDR_ATTRIBUTES: Attributes<5> = Attributes::new([
@@ -148,6 +154,19 @@ impl Show for FeaturesConfigured {
 
     fn show(buffer: Buffer) -> Result<usize> {
         Ok(buffer.emit(fmt!("{}\n", Setup::read().configured)))
+    }
+}
+
+struct UpdateSupport;
+
+impl Show for UpdateSupport {
+    const NAME: &'static CStr = c"update_support";
+
+    fn show(buffer: Buffer) -> Result<usize> {
+        Ok(match update_obstacle() {
+            None => buffer.emit(fmt!("yes\n")),
+            Some(obstacle) => buffer.emit(fmt!("no: {obstacle}\n")),
+        })
     }
 }
 

@@ -118,6 +118,7 @@ the_attributes_say_what_is_offered_and_configured() {
 	equal $((${names%% *})) $((offered))
 	matches "$names" ' no-rbp-mod'
 	equal "$(cat "$device/version")" "$(sim version)"
+	equal "$(cat "$device/update_support")" yes
 	equal $(($(sim configured))) $((offered & TDX_CONNECT))
 }
 

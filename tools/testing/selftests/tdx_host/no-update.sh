@@ -33,8 +33,13 @@ P_SEAMLDR_is_not_called() {
 	equal "$(calls SEAMLDR.INSTALL)" 0
 }
 
-the_log_says_why() {
-	! is_our_driver || matches "$(dmesg)" 'tdx_host: no updates: '
+# The C driver does not.
+the_log_and_an_attribute_say_why() {
+	local why='calls to P-SEAMLDR lose the current VMCS on this CPU'
+	is_our_driver || return 0
+	[ $(($(sim features) & 2)) -ne 0 ] || why='the TDX module cannot preserve TDs'
+	matches "$(dmesg)" "tdx_host: no updates: $why"
+	equal "$(cat "$device/update_support")" "no: $why"
 }
 
 # The C driver has no such device.
@@ -67,5 +72,5 @@ run_tests \
 	there_is_nothing_to_update_with \
 	the_device_says_so \
 	P_SEAMLDR_is_not_called \
-	the_log_says_why \
+	the_log_and_an_attribute_say_why \
 	kvm_has_TDX_all_the_same
