@@ -67,11 +67,15 @@ impl kernel::Module for TdxHost {
         }
 
         let setup = Setup::read();
+        if setup.state == State::Absent {
+            pr_info!("no TDX module on this machine that could be configured\n");
+            return Err(ENODEV);
+        }
+
+        // Configuration can take long. `state` says that it runs.
+        let device = sysfs::FauxDevice::new(c"tdx_host", &attributes::GROUPS)?;
         match setup.state {
-            State::Absent => {
-                pr_info!("no TDX module on this machine that could be configured\n");
-                return Err(ENODEV);
-            }
+            State::Absent => (),
             State::Unconfigured => sysconfig::configure(&setup)?,
             State::Ready => pr_info!("attached to the TDX module that is configured\n"),
             State::Interrupted => {
@@ -82,7 +86,6 @@ impl kernel::Module for TdxHost {
 
         attributes::say_what_updates_can_do();
 
-        let device = sysfs::FauxDevice::new(c"tdx_host", &attributes::GROUPS)?;
         let upload = attributes::can_update()
             .then(|| fw_upload::Registration::new(module, device.as_ref(), c"tdx_module"))
             .transpose()?;
