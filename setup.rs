@@ -203,17 +203,18 @@ pub(crate) fn refresh_sysinfo() -> Result {
     retry(|| to_result(unsafe { bindings::tdx_host_refresh_sysinfo() }))
 }
 
-/// Repeats `read`, which reads the system information, a few times while it fails: the core does
-/// not say whether the reason may pass.
+/// Repeats `read`, which reads the system information, while it fails: the core does not say
+/// whether the reason may pass. It says each time in the kernel log what failed, so this is done
+/// only a few times.
 fn retry(read: impl Fn() -> Result) -> Result {
-    const TRIES: u32 = 10;
+    const TRIES: u32 = 3;
 
     let mut result = read();
     for _ in 1..TRIES {
         if result.is_ok() {
             break;
         }
-        fsleep(Delta::from_millis(1));
+        fsleep(Delta::from_millis(10));
         result = read();
     }
     result
