@@ -23,14 +23,19 @@ use kernel::{
     str::as_char_ptr_in_const_context, //
 };
 
-/// The buffer that an attribute's content goes into: one page.
+/// The buffer that an attribute's content goes into.
+///
+/// # Invariants
+///
+/// It is a page that sysfs has allocated, for the call of [`Show::show`] that it is given to.
 pub(crate) struct Buffer(*mut c_char);
 
 impl Buffer {
     /// Replaces the content with the formatted text; what does not fit into the page is cut off.
     /// Returns its length.
     pub(crate) fn emit(self, args: fmt::Arguments<'_>) -> usize {
-        // SAFETY: sysfs passes a whole page, and `%pA` takes a pointer to `fmt::Arguments`.
+        // SAFETY: By the type invariant it is a page as `sysfs_emit()` wants it, and `%pA` takes a
+        // pointer to `fmt::Arguments`.
         let len = unsafe {
             bindings::sysfs_emit(
                 self.0,
@@ -119,6 +124,7 @@ impl Attribute {
         _attribute: *mut bindings::device_attribute,
         buffer: *mut c_char,
     ) -> isize {
+        // INVARIANT: By the requirement of this function.
         match T::show(Buffer(buffer)) {
             // CAST: At most a page.
             Ok(len) => len as isize,
