@@ -87,7 +87,7 @@ fn while_inside(machine: &Machine, calls: &[(usize, u64, u64)], meanwhile: impl 
 /// A machine with three LPs, the leaf taking time only when the test says so.
 fn machine() -> Machine {
     let signer = signer();
-    Machine::with_lps(&[0, 0, 1], &["profile=tdx-1.5.25", &signer])
+    Machine::with_lps(&[0, 0, 1], &["profile=connect", &signer])
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn install_takes_its_time_on_each_lp() {
     let machine = machine();
     machine.make_ready();
     machine.ok(0, SHUTDOWN, &[1]);
-    Image::new("profile = \"tdx-1.5.25\"\n").load(&machine);
+    Image::new("profile = \"connect\"\n").load(&machine);
     machine.control("latency SEAMLDR.INSTALL 1ms");
     for lp in [2, 1, 0] {
         while_inside(&machine, &[(lp, SEAMLDR_INSTALL, PARAMS)], || {

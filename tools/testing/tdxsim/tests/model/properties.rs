@@ -109,7 +109,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// An image that P-SEAMLDR takes.
 fn good_image() -> &'static Image {
     static IMAGE: OnceLock<Image> = OnceLock::new();
-    IMAGE.get_or_init(|| Image::new("profile = \"tdx-1.5.25\"\n"))
+    IMAGE.get_or_init(|| Image::new("profile = \"connect\"\n"))
 }
 
 fn bring_up() -> Vec<Step> {
@@ -218,7 +218,7 @@ proptest! {
         is_up in any::<bool>(),
         random in prop::collection::vec(step(), 1..80),
     ) {
-        let machine = Machine::new(&["profile=tdx-1.5.25", &signer()]);
+        let machine = Machine::new(&["profile=connect", &signer()]);
         machine.put_tdmrs(&[tdmr_info(1, PAMTS), tdmr_info(4, PAMTS + 16 * MIB)]);
         let image = good_image();
         let mut watch = Watch {

@@ -216,6 +216,26 @@ fn a_module_without_disable_does_not_know_the_leaf() {
     assert_eq!(ready.state("module"), "SYS_READY");
 }
 
+/// The source of 1.5.25 has no such leaf.
+#[test]
+fn no_published_module_knows_disable() {
+    for profile in [
+        "tdx-1.5.16",
+        "tdx-2.0.08",
+        "tdx-1.5.25",
+        "no-preserving",
+        "rbp-bug",
+    ] {
+        let machine = in_state(Ready, &[&format!("profile={profile}")]);
+        assert_eq!(machine.status(DISABLE, &[]), BAD_RAX, "{profile}");
+        assert_eq!(machine.state("module"), "SYS_READY", "{profile}");
+    }
+    for profile in ["connect", "connect-next", "connect-wall-clock"] {
+        let machine = in_state(Ready, &[&format!("profile={profile}")]);
+        machine.ok(0, DISABLE, &[]);
+    }
+}
+
 #[test]
 fn lp_shutdown_does_nothing_anywhere() {
     check(LP_SHUTDOWN, &[], [0; 6]);
