@@ -76,11 +76,7 @@ help
 impl State {
     /// Runs a command but `mark` and `last`, which concern the clock and the trace.
     pub(crate) fn control(&mut self, config: &SimConfig, command: &str) -> Result<String, String> {
-        let command = command.trim();
-        let (word, rest) = command
-            .split_once(char::is_whitespace)
-            .unwrap_or((command, ""));
-        let rest = rest.trim();
+        let (word, rest) = text::first_word(command);
         let no_more = |answer: String| {
             if rest.is_empty() {
                 Ok(answer)
@@ -113,10 +109,11 @@ impl State {
                 Ok(String::new())
             }
             "old-epoch" => {
-                let (tdr, count) = rest
-                    .split_once(char::is_whitespace)
-                    .ok_or_else(|| format!("old-epoch {rest}: takes TDR N"))?;
-                let count = number(word, count.trim())?;
+                let (tdr, count) = text::first_word(rest);
+                if count.is_empty() {
+                    return Err(format!("old-epoch {rest}: takes TDR N"));
+                }
+                let count = number(word, count)?;
                 if self.world.set_old_epoch_uses(number(word, tdr)?, count) {
                     Ok(String::new())
                 } else {
@@ -164,7 +161,7 @@ impl State {
     }
 
     fn fault(&mut self, rest: &str, lps: usize) -> Result<String, String> {
-        match rest.split_once(char::is_whitespace).unwrap_or((rest, "")) {
+        match text::first_word(rest) {
             ("add", text) => {
                 self.faults.add(Fault::parse(text, lps)?);
                 Ok(String::new())
@@ -179,15 +176,15 @@ impl State {
     }
 
     fn latency(&mut self, rest: &str) -> Result<String, String> {
-        match rest.split_once(char::is_whitespace) {
-            None if rest == "list" => Ok(self.faults.list_latencies()),
-            None if rest == "clear" => {
+        match text::first_word(rest) {
+            ("list", "") => Ok(self.faults.list_latencies()),
+            ("clear", "") => {
                 self.faults.clear_latencies();
                 Ok(String::new())
             }
-            None => Err(format!("latency {rest}: takes LEAF TIME, list or clear")),
-            Some((leaf, time)) => {
-                let (leaf, time) = (text::leaf(leaf)?, text::duration(time.trim())?);
+            (_, "") => Err(format!("latency {rest}: takes LEAF TIME, list or clear")),
+            (leaf, time) => {
+                let (leaf, time) = (text::leaf(leaf)?, text::duration(time)?);
                 self.faults.set_latency(leaf, time);
                 Ok(String::new())
             }

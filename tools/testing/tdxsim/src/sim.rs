@@ -251,12 +251,8 @@ impl Sim {
     /// Runs a control command; see [`crate::control`]. The answer is text, each line ended.
     pub fn control(&self, lp: usize, command: &str, host: &dyn Host) -> Result<String, String> {
         let t_ns = host.now_ns();
-        let (word, name) = command
-            .trim()
-            .split_once(' ')
-            .unwrap_or((command.trim(), ""));
+        let (word, name) = text::first_word(command);
         if word == "mark" {
-            let name = name.trim();
             if name.is_empty() {
                 return Err("mark: a name is missing".to_owned());
             }
@@ -264,7 +260,7 @@ impl Sim {
             return Ok(String::new());
         }
         if word == "last" {
-            let leaf = text::leaf(name.trim())?;
+            let leaf = text::leaf(name)?;
             return match self.trace().last_call(leaf) {
                 Some(line) => Ok(format!("{line}\n")),
                 None => Err(format!("{}: not called", leaf.name())),

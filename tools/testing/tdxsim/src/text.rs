@@ -88,6 +88,13 @@ impl Words {
     }
 }
 
+/// A line's first word and what comes behind it, without white space around either.
+pub fn first_word(line: &str) -> (&str, &str) {
+    let line = line.trim();
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    (word, rest.trim_start())
+}
+
 /// A line for each item.
 pub fn lines(items: impl Iterator<Item = impl Display>) -> String {
     let mut text = String::new();
@@ -198,6 +205,14 @@ mod tests {
         );
         assert!(status("SYS_BUZY").is_err());
         assert!(status("SYS_BUSY|x").is_err());
+    }
+
+    #[test]
+    fn any_white_space_ends_a_word() {
+        assert_eq!(first_word("mark here it is"), ("mark", "here it is"));
+        assert_eq!(first_word("\tmark\t here\n"), ("mark", "here"));
+        assert_eq!(first_word(" state "), ("state", ""));
+        assert_eq!(first_word(""), ("", ""));
     }
 
     #[test]

@@ -94,6 +94,24 @@ fn every_command_that_help_names_is_known() {
 }
 
 #[test]
+fn words_of_a_command_may_be_separated_by_any_white_space() {
+    let machine = Machine::new(&[]);
+    machine.control("measure from=mark:a\tto=mark:b");
+    machine.control("\tmark\ta");
+    assert_eq!(machine.control(" events\t"), "measure=running\n");
+    machine.control("mark \t b\n");
+    assert!(machine.control("events").starts_with("measure=done"));
+    machine.ok(0, INIT, &[]);
+    assert!(machine.control("last\tTDH.SYS.INIT").contains("SUCCESS"));
+    machine.control("fault\tadd\tleaf=TDH.SYS.RD\tgp");
+    machine.control("latency\tTDH.SYS.RD\t5us");
+    assert_eq!(
+        machine.control("latency\tlist"),
+        "leaf=TDH.SYS.RD ns=5000\n"
+    );
+}
+
+#[test]
 fn profiles_and_arguments_can_be_listed() {
     let machine = Machine::new(&[]);
     let profiles = machine.control("profiles");
