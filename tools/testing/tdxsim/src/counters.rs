@@ -158,7 +158,10 @@ impl Measurement {
         let mut words = Words::new(text, &[])?;
         let from = words.take("from").ok_or("measure: from=EVENT is missing")?;
         let to = words.take("to").ok_or("measure: to=EVENT is missing")?;
-        let to_count = words.take_number("to_count")?.unwrap_or(1).max(1);
+        let to_count = words.take_number("to_count")?.unwrap_or(1);
+        if to_count == 0 {
+            return Err("to_count=0: events are counted from 1".to_owned());
+        }
         words.finish()?;
         Ok(Measurement {
             from: Event::parse(&from, Event::Begin)?,
@@ -307,5 +310,9 @@ mod tests {
         assert_eq!(error("from=mark:a"), "measure: to=EVENT is missing");
         assert!(error("from=TDH.SYS.RD:middle to=mark:a").contains("LEAF:begin"));
         assert!(error("from=TDH.NO to=mark:a").starts_with("TDH.NO: no such leaf"));
+        assert_eq!(
+            error("from=mark:a to=back to_count=0"),
+            "to_count=0: events are counted from 1"
+        );
     }
 }

@@ -87,6 +87,9 @@ impl Fault {
             Some("all") => None,
             Some(number) => Some(text::number("count", number)?),
         };
+        if count == Some(0) {
+            return Err("count=0: a fault meets one call at least, or all".to_owned());
+        }
         let fault = Fault {
             leaf: text::leaf(&leaf)?,
             lp: lp.map(|lp| lp as usize),
@@ -281,6 +284,10 @@ mod tests {
             "nth=0: calls are counted from 1"
         );
         assert_eq!(error("leaf=TDH.SYS.RD gp nth=x"), "nth=x: takes a number");
+        assert_eq!(
+            error("leaf=TDH.SYS.RD gp count=0"),
+            "count=0: a fault meets one call at least, or all"
+        );
         assert_eq!(error("leaf=TDH.SYS.RD gp ud"), "ud: unexpected");
         assert_eq!(
             error("leaf=TDH.SYS.RD gp colour=red"),
