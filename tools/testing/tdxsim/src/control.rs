@@ -29,8 +29,9 @@
 //! `vmfailinvalid`, `gp`, `ud` (likewise without effect), `hang=TIME` (the call runs and takes so
 //! much longer) and `no-entropy` (the call runs without random numbers, or with `=N` with only so many:
 //! SEAMLDR.INSTALL draws one before it changes anything, and one at its end). With `after` the call runs
-//! and only its answer is replaced. Calls are counted by each fault from when it was added; `nth`
-//! is the first one that is met, `count` says how many are.
+//! and only its answer is replaced. Calls are counted by each fault from when it was added, those
+//! included that P-SEAMLDR refuses because another LP is inside; `nth` is the first one that is met,
+//! `count` says how many are, 1 if it is not there.
 
 use std::fmt::Write;
 

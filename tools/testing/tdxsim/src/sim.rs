@@ -143,18 +143,6 @@ struct Running {
     remark: Option<String>,
 }
 
-impl Running {
-    fn refused(outcome: Outcome) -> Running {
-        Running {
-            outcome,
-            wait_ns: 0,
-            held: Vec::new(),
-            fault: false,
-            remark: None,
-        }
-    }
-}
-
 impl Sim {
     /// Powers a machine on.
     pub fn new(config: SimConfig) -> Result<Sim, String> {
@@ -294,11 +282,7 @@ impl Sim {
         let mut state = self.state();
         let before = state.module_state();
         state.begin(leaf, lp, is_alone, host);
-        let running = if is_alone {
-            self.run(&mut state, leaf, lp, regs, mem)
-        } else {
-            Running::refused(Outcome::VmFailInvalid)
-        };
+        let running = self.run(&mut state, leaf, lp, is_alone, regs, mem);
         let after = state.module_state();
         // What the model itself takes is a part of the latency.
         let taken_ns = host.now_ns().saturating_sub(t_ns);
@@ -335,12 +319,14 @@ impl Sim {
         running.outcome
     }
 
-    /// Gives a call its effects, or those of the fault that meets it.
+    /// Gives a call its effects, or those of the fault that meets it. One to P-SEAMLDR that is not
+    /// alone there is refused at once, if no fault says otherwise.
     fn run(
         &self,
         state: &mut State,
         leaf: LeafId,
         lp: usize,
+        is_alone: bool,
         regs: &mut Regs,
         mem: &dyn Memory,
     ) -> Running {
@@ -356,11 +342,21 @@ impl Sim {
             _ => None,
         };
         let input = *regs;
-        let mut running = Running::refused(Outcome::Completed);
-        running.wait_ns = state.faults.latency(leaf);
-        running.fault = fault.is_some();
+        let mut running = Running {
+            outcome: Outcome::Completed,
+            wait_ns: if is_alone {
+                state.faults.latency(leaf)
+            } else {
+                0
+            },
+            held: Vec::new(),
+            fault: fault.is_some(),
+            remark: None,
+        };
         if executes {
-            running.outcome = if leaf.is_seamldr() {
+            running.outcome = if !is_alone {
+                Outcome::VmFailInvalid
+            } else if leaf.is_seamldr() {
                 self.run_seamldr(state, lp, regs, mem, random_left, &mut running)
             } else {
                 self.run_module(state, lp, regs, mem, random_left, &mut running)

@@ -238,6 +238,35 @@ fn seamldr_lets_one_lp_in() {
     machine.ok(0, SEAMLDR_SEAMINFO, &[BUFFER]);
 }
 
+/// For faults, a call that P-SEAMLDR refuses because another LP is inside is a call like any other.
+#[test]
+fn faults_count_refused_calls() {
+    let machine = machine();
+    machine.control("latency SEAMLDR.INFO 1ms");
+    machine.control("fault add leaf=SEAMLDR.INFO nth=3 status=SEAMLDR_EUNSPECERR");
+    machine.control("fault add leaf=SEAMLDR.INFO nth=4 gp");
+    machine.control("fault add leaf=SEAMLDR.INFO nth=5 hang=0");
+    while_inside(&machine, &[(1, SEAMLDR_INFO, BUFFER)], || {
+        let outcomes = [0; 4].map(|lp| {
+            let (outcome, regs) = machine.raw(lp, SEAMLDR_INFO, &[BUFFER]);
+            (outcome, regs.rax)
+        });
+        assert_eq!(
+            outcomes,
+            [
+                (Outcome::VmFailInvalid, SEAMLDR_INFO),
+                (Outcome::Completed, 0x8000_0000_0001_0003),
+                (Outcome::GeneralProtection, SEAMLDR_INFO),
+                // What runs finds the other one inside.
+                (Outcome::VmFailInvalid, SEAMLDR_INFO),
+            ]
+        );
+    });
+    assert!(machine.control("fault list").contains(" gp seen=5\n"));
+    machine.control("latency clear");
+    machine.ok(0, SEAMLDR_INFO, &[BUFFER]);
+}
+
 #[test]
 fn install_takes_its_time_on_each_lp() {
     let machine = machine();
