@@ -32,6 +32,10 @@
 //! and only its answer is replaced. Calls are counted by each fault from when it was added, those
 //! included that P-SEAMLDR refuses because another LP is inside; `nth` is the first one that is met,
 //! `count` says how many are, 1 if it is not there.
+//!
+//! LEAF is a name such as `TDH.SYS.SHUTDOWN` or `SEAMLDR.INSTALL`. A leaf without a name here goes by
+//! its number, `TDH.23` or `SEAMLDR.0x5`, as it does in the trace. Words may be separated by any white
+//! space.
 
 use std::fmt::Write;
 

@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 
+use crate::profile::parse_number;
+
 /// Bit 63 of RAX: the call goes to P-SEAMLDR.
 pub const SEAMLDR_BIT: u64 = 1 << 63;
 
@@ -181,7 +183,8 @@ impl LeafId {
         }
     }
 
-    /// The leaf with this name, as [`LeafId::name`] gives it, in any case.
+    /// The leaf with this name, as [`LeafId::name`] gives it, in any case; a number may also be
+    /// decimal, and of a leaf that has a name.
     pub fn by_name(name: &str) -> Option<LeafId> {
         let tdx = Leaf::ALL
             .iter()
@@ -192,6 +195,20 @@ impl LeafId {
         tdx.chain(seamldr)
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
             .map(|(_, id)| id)
+            .or_else(|| LeafId::by_number(&name.to_ascii_lowercase()))
+    }
+
+    /// The leaf that is named as `tdh.NUMBER` or `seamldr.NUMBER`, if a call can ask for it.
+    fn by_number(name: &str) -> Option<LeafId> {
+        let (target, number) = name.split_once('.')?;
+        let number = parse_number(number)?;
+        let rax = match target {
+            "tdh" => number,
+            "seamldr" => number | SEAMLDR_BIT,
+            _ => return None,
+        };
+        let id = LeafId::of_rax(rax);
+        (number & SEAMLDR_BIT == 0 && id.0 == rax).then_some(id)
     }
 }
 
@@ -204,5 +221,47 @@ impl From<Leaf> for LeafId {
 impl From<SeamldrLeaf> for LeafId {
     fn from(leaf: SeamldrLeaf) -> LeafId {
         LeafId(SEAMLDR_BIT | leaf as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leaf_is_found_by_what_it_is_called() {
+        let ids = (0..100)
+            .chain([0xFFFF, 1 << 24, (1 << 62) | 1])
+            .flat_map(|number| [number, SEAMLDR_BIT | number])
+            .map(LeafId::of_rax);
+        for id in ids {
+            assert_eq!(LeafId::by_name(&id.name()), Some(id), "{}", id.name());
+        }
+    }
+
+    #[test]
+    fn a_leaf_is_found_by_its_number() {
+        let of_rax = |rax| Some(LeafId::of_rax(rax));
+        assert_eq!(LeafId::by_name("TDH.23"), of_rax(23));
+        assert_eq!(LeafId::by_name("tdh.0x17"), of_rax(23));
+        assert_eq!(LeafId::by_name("TDH.33"), Some(Leaf::SysInit.into()));
+        assert_eq!(LeafId::by_name("SEAMLDR.5"), of_rax(SEAMLDR_BIT | 5));
+        assert_eq!(
+            LeafId::by_name("seamldr.1"),
+            Some(SeamldrLeaf::Install.into())
+        );
+        // A number alone, no number, of no target, with a version, with P-SEAMLDR's bit.
+        for bad in [
+            "23",
+            "TDH.",
+            "TDH.x",
+            "TDX.23",
+            "TDH.SYS.23",
+            "TDH.0x10021",
+            "TDH.0x8000000000000001",
+            "SEAMLDR.0x8000000000000001",
+        ] {
+            assert_eq!(LeafId::by_name(bad), None, "{bad}");
+        }
     }
 }

@@ -148,10 +148,13 @@ pub fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text}: takes a size such as 2G, in bytes, K, M, G or T"))
 }
 
-/// A leaf by its name.
+/// A leaf by its name or number.
 pub fn leaf(name: &str) -> Result<LeafId, String> {
     LeafId::by_name(name).ok_or_else(|| {
-        format!("{name}: no such leaf; names are such as TDH.SYS.SHUTDOWN or SEAMLDR.INSTALL")
+        format!(
+            "{name}: no such leaf; takes a name such as TDH.SYS.SHUTDOWN or SEAMLDR.INSTALL, or a \
+             number such as TDH.23 or SEAMLDR.0x5"
+        )
     })
 }
 

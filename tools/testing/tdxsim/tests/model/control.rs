@@ -111,6 +111,29 @@ fn words_of_a_command_may_be_separated_by_any_white_space() {
     );
 }
 
+/// A leaf that has no name here goes by its number, as it does in the trace.
+#[test]
+fn leaves_without_a_name_have_faults_and_latencies() {
+    let machine = Machine::new(&["latency.TDH.23=200us"]);
+    machine.control("latency SEAMLDR.0x5 1ms");
+    assert_eq!(
+        machine.control("latency list"),
+        "leaf=TDH.0x17 ns=200000\nleaf=SEAMLDR.0x5 ns=1000000\n"
+    );
+    machine.control("fault add leaf=TDH.23 status=SYS_BUSY");
+    machine.control("fault add leaf=seamldr.5 status=SEAMLDR_ENOMEM");
+    machine.control("measure from=TDH.0x17:begin to=SEAMLDR.5:end");
+    assert_eq!(machine.status(23, &[]), 0x8000_0202_0000_0000);
+    assert_eq!(machine.status((1 << 63) | 5, &[]), 0x8000_0000_0001_0002);
+    assert!(machine
+        .control("events")
+        .starts_with("measure=done ns=1200000 "));
+    assert!(machine.control("last TDH.23").contains("\"TDH.0x17\""));
+    // What has no fault any more is as unknown as ever.
+    assert_eq!(machine.status(23, &[]), 0xC000_0505_0000_0000);
+    assert_eq!(machine.status((1 << 63) | 5, &[]), 0x8000_0000_0000_0000);
+}
+
 #[test]
 fn profiles_and_arguments_can_be_listed() {
     let machine = Machine::new(&[]);
