@@ -27,6 +27,8 @@ pub mod features {
     pub const TD_PRESERVING: u64 = 1 << 1;
     /// TDX Connect.
     pub const TDX_CONNECT: u64 = 1 << 6;
+    /// TD partitioning: VMs inside of a TD.
+    pub const PARTITIONING: u64 = 1 << 7;
     /// The module leaves RBP alone in TDH.VP.ENTER.
     pub const NO_RBP_MOD: u64 = 1 << 18;
     /// The PAMT's 4 KiB level can be allocated on demand.
@@ -43,7 +45,7 @@ pub mod features {
         ("service-td", 1 << 2),
         ("cpuid-virtualisation", 1 << 5),
         ("tdx-connect", TDX_CONNECT),
-        ("partitioning", 1 << 7),
+        ("partitioning", PARTITIONING),
         ("local-attestation", 1 << 8),
         ("pending-ept-v2", 1 << 16),
         ("fms-config", 1 << 17),

@@ -43,6 +43,8 @@ pub mod operand {
     pub const CPUID_CONFIG: u32 = 0x45;
     /// TD_PARAMS.TSC_FREQUENCY.
     pub const TSC_FREQUENCY: u32 = 0x46;
+    /// TD_PARAMS.NUM_L2_VMS.
+    pub const NUM_L2_VMS: u32 = 0x47;
     /// A TDR page that was found through another operand.
     pub const TDR: u32 = 0x80;
     /// A TD's secure EPT.

@@ -158,7 +158,7 @@ fn flags_and_eptp_fit_together() {
 
 #[test]
 fn reserved_bytes_are_zero() {
-    let reserved = [18..24, 42..80, 224..256, 272..1024];
+    let reserved = [19..24, 42..80, 224..256, 272..1024];
     for at in reserved.into_iter().flatten() {
         assert_eq!(init(|params| params[at] = 1).0, INVALID | 2, "byte {at}");
     }
@@ -166,6 +166,55 @@ fn reserved_bytes_are_zero() {
     for at in [80, 127, 128, 175, 176, 223] {
         assert_eq!(init(|params| params[at] = 0xFF).0, SUCCESS, "byte {at}");
     }
+}
+
+/// A TD with VMs inside (byte 18) has a page more for each, and three more in each vCPU.
+#[test]
+fn l2_vms_need_pages() {
+    let missing = 0xC000_0606_0000_0000;
+    for (pages, l2_vms, expected) in [
+        (6, 0, SUCCESS),
+        (6, 1, missing),
+        (7, 1, SUCCESS),
+        (8, 3, missing),
+        (9, 3, SUCCESS),
+        (9, 4, INVALID | 0x47),
+        (9, 255, INVALID | 0x47),
+    ] {
+        let mut host = Host::new();
+        let mut td = host.create(65);
+        host.configure_keys(&td);
+        host.add_tdcs_pages(&mut td, pages);
+        let mut params = Host::td_params();
+        params[18] = l2_vms;
+        // What comes behind it is looked at later.
+        params[19] = u8::from(expected != SUCCESS);
+        let status = host.init(&td, &params).0;
+        assert_eq!(status, expected, "{l2_vms} VMs, {pages} pages");
+        if expected != SUCCESS {
+            continue;
+        }
+        let field = regs(td.tdr, 0x9010_0001_0000_0005, 0, 0);
+        assert_eq!(host.ok(Leaf::MngRd, field).r8, u64::from(l2_vms));
+        let tdvpr = host.create_vcpu(&mut td);
+        for _ in 0..3 * l2_vms {
+            let (status, _) = host.call(Leaf::VpInit, regs(tdvpr, 0, 0, 0));
+            assert_eq!(status, 0xC000_0610_0000_0000);
+            let (status, _) = host.call(Leaf::VpFlush, regs(tdvpr, 0, 0, 0));
+            assert_eq!(status, 0xC000_0610_0000_0000);
+            let page = host.new_page();
+            host.ok(Leaf::VpAddcx, regs(page, tdvpr, 0, 0));
+        }
+        host.ok(Leaf::VpInit, regs(tdvpr, 0, 0, 0));
+    }
+}
+
+/// To a module without TD partitioning the byte is reserved.
+#[test]
+fn a_module_without_partitioning_knows_no_l2_vms() {
+    let mut host = Host::new();
+    host.module.features &= !(1 << 7);
+    assert_eq!(init_with(host, |params| params[18] = 1).0, INVALID | 2);
 }
 
 #[test]
@@ -186,11 +235,12 @@ fn only_configurable_cpuid_bits_are_taken_and_the_leaf_is_named() {
 fn checks_have_an_order() {
     // Everything is wrong; each correction reveals the next error.
     let wrong = |params: &mut [u8], from: usize| {
-        let corruptions: [(usize, u8); 10] = [
+        let corruptions: [(usize, u8); 11] = [
             (1, 0xFF),
             (8, 0),
             (16, 0),
-            (18, 1),
+            (18, 4),
+            (19, 1),
             (39, 1),
             (31, 1),
             (40, 0),
@@ -202,7 +252,9 @@ fn checks_have_an_order() {
             params[*at] = *value;
         }
     };
-    let expected = [0x40, 0x41, 0x44, 0x02, 0x42, 0x43, 0x46, 0x02, 0x02, 0x45];
+    let expected = [
+        0x40, 0x41, 0x44, 0x47, 0x02, 0x42, 0x43, 0x46, 0x02, 0x02, 0x45,
+    ];
     for (from, operand) in expected.into_iter().enumerate() {
         assert_eq!(
             init(|params| wrong(params, from)).0,

@@ -161,7 +161,7 @@ fn add_tdcs(fields: &mut Vec<Field>, tdcs: &Tdcs, op_state: OpState, associated_
         Field::read_only(0x9010_0002_0000_0002, associated_vcpus as u64),
         Field::read_only(0x9010_0002_0000_0004, op_state as u64),
         // NUM_L2_VMS.
-        Field::read_only(0x9010_0001_0000_0005, 0),
+        Field::read_only(0x9010_0001_0000_0005, params.num_l2_vms.into()),
         // Class 17: execution controls.
         Field::read_only(0x1110_0003_0000_0000, params.attributes),
         Field::read_only(0x1110_0003_0000_0001, params.xfam),

@@ -175,11 +175,14 @@ impl TdWorld {
         if !call.read(params, &mut bytes) {
             return Err(Status::invalid(operand::RDX));
         }
-        let params =
-            TdParams::parse(&bytes, are_filters_valid, call.module).map_err(|refused| {
+        let needed = whole_pages(call.module.tdcs_base_size);
+        let more_pages = td.tdcs_pages.len().saturating_sub(needed);
+        let params = TdParams::parse(&bytes, more_pages, are_filters_valid, call.module).map_err(
+            |refused| {
                 call.regs.rcx = refused.rcx;
                 refused.status
-            })?;
+            },
+        )?;
         td.tdcs = Some(Tdcs {
             sept: Sept::new(params.sept_top_level()),
             params,

@@ -2,8 +2,9 @@
 
 //! TD_PARAMS: what the host asks of a TD in TDH.MNG.INIT.
 //!
-//! Layout: Linux 7.3's `struct td_params`; checks and their order: the TDX module source. TDs with
-//! nested VMs (TD partitioning) are not modelled: the bytes that ask for them must be zero.
+//! Layout: Linux 7.3's `struct td_params`, which takes NUM_L2_VMS for reserved; checks and their order:
+//! the TDX module source. A TD that the host chooses IA32_ARCH_CAPABILITIES for is not modelled: the
+//! bytes that ask for it must be zero.
 
 use crate::profile::{features, ModuleProfile};
 use crate::status::{operand, Status};
@@ -32,6 +33,12 @@ const ATTRIBUTE_PERFMON: u64 = 1 << 63;
 
 /// TSC frequencies, in units of 25 MHz: 100 MHz to 10 GHz.
 const TSC_FREQUENCIES: std::ops::RangeInclusive<u16> = 4..=400;
+
+/// Most VMs inside of a TD (TD partitioning).
+const MAX_L2_VMS: u8 = 3;
+
+/// TDCS pages that each of them needs in addition.
+const TDCS_PAGES_PER_L2_VM: usize = 1;
 
 /// EPTP bits 2:0: the secure EPT is cached write-back.
 const EPTP_WRITE_BACK: u64 = 6;
@@ -62,6 +69,8 @@ pub struct TdParams {
     pub xfam: u64,
     /// The highest number of vCPUs.
     pub max_vcpus: u16,
+    /// NUM_L2_VMS: how many VMs there can be inside.
+    pub num_l2_vms: u8,
     /// EPTP_CONTROLS.
     pub eptp_controls: u64,
     /// CONFIG_FLAGS.
@@ -114,6 +123,10 @@ impl Reader<'_> {
 
     fn u32(&mut self) -> u32 {
         self.number(4) as u32
+    }
+
+    fn u8(&mut self) -> u8 {
+        self.number(1) as u8
     }
 
     fn u16(&mut self) -> u16 {
@@ -173,10 +186,12 @@ fn eptp_controls_valid(eptp: u64, flags: u64) -> bool {
 }
 
 impl TdParams {
-    /// Checks TD_PARAMS as this module does. Event filters are an operand of their own, which is only
-    /// looked at for a TD with performance monitoring, and then before CPUID values.
+    /// Checks TD_PARAMS as this module does, for a TD with so many TDCS pages more than every TD must
+    /// have. Event filters are an operand of their own, which is only looked at for a TD with
+    /// performance monitoring, and then before CPUID values.
     pub fn parse(
         bytes: &[u8; TD_PARAMS_SIZE],
+        more_tdcs_pages: usize,
         are_event_filters_valid: bool,
         module: &ModuleProfile,
     ) -> Result<TdParams, Refused> {
@@ -198,7 +213,17 @@ impl TdParams {
             (1..=module.max_vcpus_per_td).contains(&max_vcpus),
             operand::MAX_VCPUS,
         )?;
-        check(reader.is_zero(6), operand::RDX)?;
+        let mut num_l2_vms = 0;
+        if module.has(features::PARTITIONING) {
+            num_l2_vms = reader.u8();
+            check(num_l2_vms <= MAX_L2_VMS, operand::NUM_L2_VMS)?;
+            if more_tdcs_pages < usize::from(num_l2_vms) * TDCS_PAGES_PER_L2_VM {
+                return Err(Status::TDCS_NOT_ALLOCATED.into());
+            }
+        } else {
+            check(reader.is_zero(1), operand::RDX)?;
+        }
+        check(reader.is_zero(5), operand::RDX)?;
         let eptp_controls = reader.u64();
         let config_flags = reader.u64();
         check(
@@ -245,6 +270,7 @@ impl TdParams {
             attributes,
             xfam,
             max_vcpus,
+            num_l2_vms,
             eptp_controls,
             config_flags,
             tsc_frequency,

@@ -18,6 +18,9 @@ use crate::status::{operand, Status};
 /// Pages that a vCPU's control structure can have, the TDVPR included.
 pub const MAX_TDVPS_PAGES: usize = 15;
 
+/// Pages of it that each VM inside of the TD needs in addition.
+const TDVPS_PAGES_PER_L2_VM: usize = 3;
+
 /// The state of a vCPU before TDH.VP.INIT, as the module numbers it.
 const VCPU_UNINITIALIZED: u8 = 0;
 /// The state of a vCPU that could be entered.
@@ -104,9 +107,10 @@ impl Vcpu {
         }
     }
 
-    /// Whether the control structure has all pages that it needs.
-    fn check_pages(&self, call: &Call<'_>) -> Result<(), Status> {
-        if self.pages < whole_pages(call.module.tdvps_base_size) {
+    /// Whether the control structure has all pages that it needs in a TD with so many VMs inside.
+    fn check_pages(&self, call: &Call<'_>, num_l2_vms: u8) -> Result<(), Status> {
+        let more = usize::from(num_l2_vms) * TDVPS_PAGES_PER_L2_VM;
+        if self.pages < whole_pages(call.module.tdvps_base_size) + more {
             return Err(Status::TDCX_NUM_INCORRECT);
         }
         Ok(())
@@ -233,7 +237,7 @@ impl TdWorld {
         let modes = [LockMode::Exclusive, tdr_mode];
         let lp = call.lp;
         let (vcpu, tdcs) = self.vcpu_and_tdcs(call, tdvpr, operand::RCX, modes, BUILDING)?;
-        vcpu.check_pages(call)?;
+        vcpu.check_pages(call, tdcs.params.num_l2_vms)?;
         if vcpu.running.is_some() {
             return Err(vcpu.wrong_state());
         }
@@ -278,7 +282,7 @@ impl TdWorld {
             [LockMode::Shared; 2],
             BUILDING_OR_RUNNABLE,
         )?;
-        vcpu.check_pages(call)?;
+        vcpu.check_pages(call, tdcs.params.num_l2_vms)?;
         vcpu.associate(lp)?;
         let fields = fields::of_vcpu(vcpu, tdcs.params.is_debug(), tdcs.params.xfam);
         Ok((vcpu, fields))
@@ -312,9 +316,10 @@ impl TdWorld {
         if td.life_cycle != super::LifeCycle::KeysConfigured {
             return Err(Status::TD_KEYS_NOT_CONFIGURED);
         }
+        let num_l2_vms = td.tdcs.as_ref().map_or(0, |tdcs| tdcs.params.num_l2_vms);
         let vcpu = self.vcpus.get_mut(&tdvpr);
         let vcpu = vcpu.ok_or(Status::PAGE_METADATA_INCORRECT.with(operand::RCX))?;
-        vcpu.check_pages(call)?;
+        vcpu.check_pages(call, num_l2_vms)?;
         match vcpu.running.as_mut() {
             Some(running) if running.lp == Some(call.lp) => {
                 running.lp = None;
