@@ -3,11 +3,12 @@
 #
 # The simulator's CPUs: an MSR that does not exist is #GP, and the kernel never
 # meets one where it does not expect that; SEAMCALL where it cannot be executed.
-# Needs the simulator.
+# Needs the simulator. What runs in ring 0 is a module, ring0.ko, which is there
+# for the stock kernel.
 #
 # vm: --cpus 4 --sockets 2 --sim profile=connect --kernel stock
 # vm: --sim profile=connect
-# vm: --sim seam=off
+# vm: --sim seam=off --kernel stock
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
@@ -19,6 +20,19 @@ has_seam() {
 	dmesg | grep -q 'virt/tdx: BIOS enabled'
 }
 
+# ring0 WHAT: what that does in ring 0; the first CPU, as VMX operation is a CPU's.
+ring0() {
+	local status=0
+	taskset 1 insmod "$(dirname "$(readlink -f "$0")")/ring0.ko" what="$1" || return
+	cat /sys/module/ring0/parameters/result || status=$?
+	rmmod ring0
+	return $status
+}
+
+is_stock() {
+	[ ! -e "/lib/modules/$(uname -r)/rust/tdx-host.ko" ]
+}
+
 # The first test: KVM may put the CPUs into VMX operation, and so may TDX.
 SEAMCALL_outside_of_VMX_operation_is_UD() {
 	if has_seam; then
@@ -26,6 +40,20 @@ SEAMCALL_outside_of_VMX_operation_is_UD() {
 	fi
 	[ ! -d /sys/module/kvm_intel ] || rmmod kvm_intel
 	equal "$(simcpu seamcall)" ud
+	equal "$(ring0 seamcall)" ud
+}
+
+# In ring 0, where nothing but SEAM is missing. With SEAM the call is made.
+SEAMCALL_in_ring_0() {
+	if ! is_stock; then
+		return
+	fi
+	if has_seam; then
+		equal "$(ring0 seamcall)" 'done'
+	else
+		equal "$(ring0 seamcall-in-vmx)" gp
+		equal "$(ring0 seamcall)" ud
+	fi
 }
 
 # In ring 3 it is #GP with SEAM, too.
@@ -66,6 +94,7 @@ the_kernel_never_meets_an_MSR_that_is_not_there() {
 
 run_tests \
 	SEAMCALL_outside_of_VMX_operation_is_UD \
+	SEAMCALL_in_ring_0 \
 	SEAMCALL_in_VMX_operation_is_GP_without_SEAM \
 	an_MSR_that_nobody_knows_is_GP \
 	MSRs_that_kernels_use_are_there \
