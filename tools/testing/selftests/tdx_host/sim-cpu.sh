@@ -62,6 +62,13 @@ SEAMCALL_in_VMX_operation_is_GP_without_SEAM() {
 	equal "$(simcpu seamcall)" gp
 }
 
+IA32_TSC_is_what_RDTSC_reads() {
+	local cpu
+	for cpu in 0 $(($(nproc) - 1)); do
+		equal "$(simcpu tsc "$cpu")" between
+	done
+}
+
 an_MSR_that_nobody_knows_is_GP() {
 	local cpu number
 	cpu=$(($(nproc) - 1))
@@ -95,6 +102,7 @@ the_kernel_never_meets_an_MSR_that_is_not_there() {
 run_tests \
 	SEAMCALL_outside_of_VMX_operation_is_UD \
 	SEAMCALL_in_ring_0 \
+	IA32_TSC_is_what_RDTSC_reads \
 	SEAMCALL_in_VMX_operation_is_GP_without_SEAM \
 	an_MSR_that_nobody_knows_is_GP \
 	MSRs_that_kernels_use_are_there \

@@ -5,6 +5,7 @@
  *
  *	simcpu rdmsr CPU NUMBER		the value, or "fault"
  *	simcpu wrmsr CPU NUMBER VALUE	"done" or "fault"
+ *	simcpu tsc CPU			"between", if IA32_TSC is between what two RDTSC say
  *	simcpu seamcall			"ud" or "gp", what SEAMCALL raises in ring 3
  *	simcpu movdir64b		"copied", or what it raises
  */
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 static sigjmp_buf resume;
 
@@ -63,6 +65,28 @@ static int access_msr(const char *cpu, const char *number, const char *value)
 	return 0;
 }
 
+static int tsc(const char *cpu)
+{
+	uint64_t before, word, after;
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/cpu/%s/msr", cpu);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	before = __rdtsc();
+	if (fd < 0 || pread(fd, &word, sizeof(word), 0x10) != sizeof(word)) {
+		perror(path);
+		return 2;
+	}
+	after = __rdtsc();
+	if (before < word && word < after)
+		puts("between");
+	else
+		printf("%#llx is not between %#llx and %#llx\n", (unsigned long long)word,
+		       (unsigned long long)before, (unsigned long long)after);
+	return 0;
+}
+
 static int seamcall(void)
 {
 	int fault = FAULT();
@@ -98,11 +122,13 @@ int main(int argc, char **argv)
 		return access_msr(argv[2], argv[3], NULL);
 	if (argc == 5 && !strcmp(argv[1], "wrmsr"))
 		return access_msr(argv[2], argv[3], argv[4]);
+	if (argc == 3 && !strcmp(argv[1], "tsc"))
+		return tsc(argv[2]);
 	if (argc == 2 && !strcmp(argv[1], "seamcall"))
 		return seamcall();
 	if (argc == 2 && !strcmp(argv[1], "movdir64b"))
 		return movdir64b();
-	fputs("usage: simcpu rdmsr CPU NUMBER | wrmsr CPU NUMBER VALUE | seamcall | movdir64b\n",
+	fputs("usage: simcpu rdmsr CPU NUMBER | wrmsr CPU NUMBER VALUE | tsc CPU | seamcall | movdir64b\n",
 	      stderr);
 	return 2;
 }

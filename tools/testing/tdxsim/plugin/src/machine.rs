@@ -245,6 +245,10 @@ impl Machine {
                 self.lp(cpu).after = After::Msr(value);
                 Next::RunThenAfter
             }
+            msr::Read::Tsc => {
+                self.lp(cpu).after = After::Msr(qemu::time_stamp());
+                Next::RunThenAfter
+            }
             msr::Read::Plus(bits) => {
                 self.lp(cpu).after = After::MsrPlus(bits);
                 Next::RunThenAfter

@@ -19,6 +19,8 @@ use crate::vmx;
 pub enum Read {
     /// The MSR has this value.
     Value(u64),
+    /// The MSR is the time-stamp counter.
+    Tsc,
     /// The MSR is QEMU's business, and has these bits in addition.
     Plus(u64),
     /// #GP: a CPU like this has no such MSR, or not for reading.
@@ -63,9 +65,8 @@ const IA32_SEAMRR_PHYS_MASK: u32 = 0x1401;
 const IA32_VMX_EXIT_CTLS2: u32 = 0x493;
 
 /// MSRs of every such CPU that kernels read or write, with the value that they have here. Nothing in a
-/// simulated machine depends on them. The time-stamp counter can be read by RDTSC.
+/// simulated machine depends on them.
 const PLAIN: &[(u32, u64)] = &[
-    (IA32_TSC, 0),
     (IA32_SPEC_CTRL, 0),
     // Locked, and so is the CPU's serial number.
     (IA32_PPIN_CTL, 1),
@@ -156,6 +157,7 @@ pub fn read(number: u32, platform: &PlatformProfile) -> Read {
     let mktme_keyids = u64::from(platform.mktme_keyids);
     let tdx_keyids = u64::from(platform.tdx_keyids);
     match number {
+        IA32_TSC => Read::Tsc,
         IA32_FEAT_CTL => Read::Value(FEAT_CTL),
         IA32_MKTME_KEYID_PARTITIONING if !platform.seam => Read::Fault,
         IA32_MKTME_KEYID_PARTITIONING => Read::Value(mktme_keyids | (tdx_keyids << 32)),
@@ -231,7 +233,7 @@ pub fn write(number: u32) -> Write {
         | IA32_TME_ACTIVATE
         | IA32_SEAMRR_PHYS_BASE
         | IA32_SEAMRR_PHYS_MASK => Write::Fault,
-        IA32_PRED_CMD => Write::Ignored,
+        IA32_TSC | IA32_PRED_CMD => Write::Ignored,
         _ if is_qemus(number) => Write::Qemus,
         _ if PLAIN.iter().any(|(plain, _)| *plain == number) => Write::Ignored,
         _ => Write::Unknown,
@@ -356,6 +358,9 @@ mod tests {
         // A command, which cannot be read.
         assert_eq!(write(0x49), Write::Ignored);
         assert_eq!(read(0x49, &platform(&[])), Read::Fault);
+        // The time-stamp counter goes its own way.
+        assert_eq!(write(0x10), Write::Ignored);
+        assert_eq!(read(0x10, &platform(&[])), Read::Tsc);
         assert_eq!(write(0x48), Write::Ignored);
         assert_eq!(read(0x48, &platform(&[])), Read::Value(0));
     }

@@ -126,6 +126,8 @@ macro_rules! functions {
                 #[doc = concat!("`", $symbol, "`")]
                 pub $field: unsafe extern "C" fn($($argument),*) $(-> $result)?,
             )*
+            /// Reads the time-stamp counter.
+            pub elapsed_ticks: Option<ElapsedTicks>,
         }
 
         impl Api {
@@ -142,10 +144,23 @@ macro_rules! functions {
                             }
                         },
                     )*
+                    elapsed_ticks: elapsed_ticks(),
                 })
             }
         }
     };
+}
+
+/// QEMU's `cpus_get_elapsed_ticks` (`include/system/cpu-timers.h`), which its RDTSC calls: the
+/// time-stamp counter. It is no part of the plugin API. A QEMU whose devices can be modules, as
+/// Debian's can, lets plugins find it too.
+pub type ElapsedTicks = unsafe extern "C" fn() -> i64;
+
+/// That function, if it can be found.
+fn elapsed_ticks() -> Option<ElapsedTicks> {
+    let address = lookup("cpus_get_elapsed_ticks\0").ok()?;
+    // SAFETY: QEMU defines this symbol as a function of this type.
+    Some(unsafe { mem::transmute::<*mut c_void, ElapsedTicks>(address) })
 }
 
 /// The address of a symbol whose name ends in a zero byte.

@@ -124,6 +124,15 @@ pub fn spinning(vcpu: usize) -> u64 {
     vcpu.map_or(0, |vcpu| vcpu.spin.total())
 }
 
+/// What RDTSC would return now; 0 if QEMU keeps that from plugins.
+pub fn time_stamp() -> u64 {
+    match layer().api.elapsed_ticks {
+        // SAFETY: QEMU's own RDTSC calls this function in the same thread.
+        Some(elapsed_ticks) => (unsafe { elapsed_ticks() }) as u64,
+        None => 0,
+    }
+}
+
 /// Asks for [`Plugin::interrupts_enabled`] when this vCPU enables interrupts the next time.
 pub fn watch(vcpu: usize) {
     let layer = layer();

@@ -35,7 +35,7 @@ mod layer;
 use std::process;
 
 pub use cpu::{Cpu, Reg};
-pub use layer::{instructions, sleep, spinning, watch};
+pub use layer::{instructions, sleep, spinning, time_stamp, watch};
 
 /// What QEMU says about itself and the machine.
 pub struct Info {
