@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The simulator's CPUs: an MSR that does not exist is #GP, and the kernel never
-# meets one where it does not expect that; SEAMCALL where it cannot be executed.
-# Needs the simulator. What runs in ring 0 is a module, ring0.ko, which is there
-# for the stock kernel.
+# meets one where it does not expect that; SEAMCALL where it cannot be executed;
+# MOVDIR64B, in a program and in the kernel. Needs the simulator. What runs in
+# ring 0 is a module, ring0.ko, which is there for the stock kernel.
 #
 # vm: --cpus 4 --sockets 2 --sim profile=connect --kernel stock
 # vm: --sim profile=connect
@@ -62,6 +62,29 @@ SEAMCALL_in_VMX_operation_is_GP_without_SEAM() {
 	equal "$(simcpu seamcall)" gp
 }
 
+MOVDIR64B_in_a_program() {
+	local where
+	for where in used fresh zero shared; do
+		equal "$where: $(simcpu movdir64b $where)" "$where: copied"
+	done
+	for where in unaligned not-canonical; do
+		equal "$where: $(simcpu movdir64b $where)" "$where: gp"
+	done
+	# The kernel tells programs that its own addresses are absent.
+	for where in absent kernel from-absent; do
+		equal "$where: $(simcpu movdir64b $where)" "$where: absent"
+	done
+	equal "$(simcpu movdir64b read-only)" denied
+}
+
+MOVDIR64B_in_ring_0() {
+	if ! is_stock; then
+		return
+	fi
+	equal "$(ring0 movdir64b)" 'done'
+	equal "$(ring0 movdir64b-absent)" pf
+}
+
 IA32_TSC_is_what_RDTSC_reads() {
 	local cpu
 	for cpu in 0 $(($(nproc) - 1)); do
@@ -102,6 +125,8 @@ the_kernel_never_meets_an_MSR_that_is_not_there() {
 run_tests \
 	SEAMCALL_outside_of_VMX_operation_is_UD \
 	SEAMCALL_in_ring_0 \
+	MOVDIR64B_in_a_program \
+	MOVDIR64B_in_ring_0 \
 	IA32_TSC_is_what_RDTSC_reads \
 	SEAMCALL_in_VMX_operation_is_GP_without_SEAM \
 	an_MSR_that_nobody_knows_is_GP \

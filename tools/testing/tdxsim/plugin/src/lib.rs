@@ -18,6 +18,7 @@ mod machine;
 mod movdir64b;
 mod msr;
 mod operands;
+mod paging;
 #[allow(unsafe_code)]
 mod qemu;
 mod ram;

@@ -17,6 +17,7 @@ use crate::decode::{self, Address, Decoded, Instruction, Operand};
 use crate::movdir64b;
 use crate::msr;
 use crate::operands::Operands;
+use crate::paging::{Fault, Paging};
 use crate::qemu::{self, Cpu, Frame, Info, Next, Plugin, Reg, Resume};
 use crate::ram;
 use crate::vmx::{self, VmcsFields, Vmx};
@@ -33,6 +34,9 @@ const CR0_PG: u64 = 1 << 31;
 
 /// EFER.LMA.
 const EFER_LMA: u64 = 1 << 10;
+
+/// Linux's selector of 32-bit code in ring 3. QEMU does not show a plugin what kind of code it is.
+const LINUX_USER32_CS: u64 = 0x23;
 
 /// Where CPUID returns its values.
 const CPUID_REGISTERS: [Reg; 4] = [Reg::Rax, Reg::Rbx, Reg::Rcx, Reg::Rdx];
@@ -300,16 +304,19 @@ impl Machine {
     }
 
     /// A VMX instruction.
-    fn vmx(&self, cpu: &Cpu, instruction: Instruction, operands: &Operands) -> vmx::Outcome {
+    fn vmx(
+        &self,
+        cpu: &Cpu,
+        instruction: Instruction,
+        operands: &Operands,
+    ) -> Result<vmx::Outcome, Fault> {
         let lp = &mut *self.lp(cpu);
         let fields = &mut *lock(&self.fields);
-        // A page fault cannot be raised from here; a kernel has these operands on its stack.
-        let absent = vmx::Outcome::GeneralProtection;
-        let load = |address: &Address| operands.load(address).map(|[word]| word).ok_or(absent);
-        let load_pair = |address: &Address| operands.load::<2>(address).ok_or(absent);
-        let store = |operand: &Operand, value| match operands.store(operand, value) {
-            true => vmx::Outcome::Succeed,
-            false => absent,
+        let load = |address: &Address| operands.load(address).map(|[word]| word);
+        let store = |operand: &Operand, value| {
+            operands
+                .store(operand, value)
+                .map(|()| vmx::Outcome::Succeed)
         };
         let vmx = &mut lp.vmx;
         let outcome = match instruction {
@@ -323,26 +330,28 @@ impl Machine {
             Instruction::Vmptrld(address) => {
                 load(&address).map(|pointer| vmx.vmptrld(pointer, cpu, fields))
             }
-            Instruction::Vmptrst(address) => vmx
-                .vmptrst()
-                .map(|pointer| store(&Operand::Memory(address), pointer)),
-            Instruction::Vmread { to, field } => vmx
-                .vmread(operands.reg(field), fields)
-                .map(|value| store(&to, value)),
+            Instruction::Vmptrst(address) => match vmx.vmptrst() {
+                Ok(pointer) => store(&Operand::Memory(address), pointer),
+                Err(refused) => Ok(refused),
+            },
+            Instruction::Vmread { to, field } => match vmx.vmread(operands.reg(field), fields) {
+                Ok(value) => store(&to, value),
+                Err(refused) => Ok(refused),
+            },
             Instruction::Vmwrite { from, field } => match from {
                 Operand::Register(number) => Ok(operands.reg(number)),
                 Operand::Memory(address) => load(&address),
             }
             .map(|value| vmx.vmwrite(operands.reg(field), value, fields)),
-            Instruction::Invept { kind, descriptor } => {
-                load_pair(&descriptor).map(|[eptp, _]| vmx.invept(operands.reg(kind), eptp, fields))
-            }
-            Instruction::Invvpid { kind, descriptor } => load_pair(&descriptor)
+            Instruction::Invept { kind, descriptor } => operands
+                .load::<2>(&descriptor)
+                .map(|[eptp, _]| vmx.invept(operands.reg(kind), eptp, fields)),
+            Instruction::Invvpid { kind, descriptor } => operands
+                .load::<2>(&descriptor)
                 .map(|[vpid, linear]| vmx.invvpid(operands.reg(kind), vpid, linear, fields)),
             _ => Ok(vmx.enter(fields)),
-        }
-        .unwrap_or_else(|outcome| outcome);
-        if outcome != vmx::Outcome::Succeed {
+        };
+        if outcome != Ok(vmx::Outcome::Succeed) {
             self.refused(cpu, &format!("{instruction:?}: {outcome:?}"));
         }
         outcome
@@ -473,35 +482,51 @@ impl Plugin for Machine {
         else {
             return Resume::Undefined;
         };
+        let privileged = frame.cs & 3 == 0;
+        let [cr0, cr3, cr4] = [Reg::Cr0, Reg::Cr3, Reg::Cr4].map(|register| cpu.reg(register));
         let operands = Operands {
             cpu,
             rsp: frame.rsp,
             next: frame.rip.wrapping_add(length as u64),
+            paging: Paging::new(frame.cs & 3 == 3, cr0, cr3, cr4, frame.rflags),
         };
-        let privileged = frame.cs & 3 == 0;
-        if let Instruction::Movdir64b { to, from } = instruction {
-            if !privileged {
-                // The plugin's accesses to memory know no permissions.
-                return Resume::Undefined;
-            }
-            return movdir64b::execute(&operands, to, &from, frame.rflags);
-        }
         let outcome = match instruction {
+            _ if frame.cs == LINUX_USER32_CS => Ok(vmx::Outcome::Undefined),
+            Instruction::Movdir64b { to, from } => match movdir64b::execute(&operands, to, &from) {
+                Ok(()) => {
+                    return Resume::At {
+                        rip: operands.next,
+                        rflags: frame.rflags,
+                    }
+                }
+                Err(fault) => Err(fault),
+            },
             // VMXON is the one that is not undefined outside of VMX operation.
             _ if !self.lp(cpu).vmx.is_on() && !matches!(instruction, Instruction::Vmxon(_)) => {
-                vmx::Outcome::Undefined
+                Ok(vmx::Outcome::Undefined)
             }
-            _ if !privileged => vmx::Outcome::GeneralProtection,
-            Instruction::Seamcall => self.seamcall(cpu),
+            _ if !privileged => Ok(vmx::Outcome::GeneralProtection),
+            Instruction::Seamcall => Ok(self.seamcall(cpu)),
             _ => self.vmx(cpu, instruction, &operands),
         };
-        match outcome.rflags(frame.rflags) {
-            Some(rflags) => Resume::At {
-                rip: operands.next,
-                rflags,
+        match outcome {
+            Ok(outcome) => match outcome.rflags(frame.rflags) {
+                Some(rflags) => Resume::At {
+                    rip: operands.next,
+                    rflags,
+                },
+                None if outcome == vmx::Outcome::Undefined => Resume::Undefined,
+                None => Resume::GeneralProtection,
             },
-            None if outcome == vmx::Outcome::Undefined => Resume::Undefined,
-            None => Resume::GeneralProtection,
+            Err(Fault::GeneralProtection) => Resume::GeneralProtection,
+            Err(Fault::Page { address, code }) => match operands.paging.absent(address, cpu) {
+                Some(absent) => Resume::PageFault {
+                    address,
+                    code,
+                    absent,
+                },
+                None => Resume::GeneralProtection,
+            },
         }
     }
 }

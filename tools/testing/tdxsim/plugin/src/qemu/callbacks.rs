@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::{ptr, slice};
 
 use super::cpu::{Cpu, Reg};
-use super::layer::{instructions, layer, started, Handles, Layer, Pending};
+use super::layer::{instructions, layer, started, Blame, Handles, Layer, Pending};
 use super::{api, fatal, Frame, Next, Resume};
 
 /// The linear address of the first instruction after a reset.
@@ -250,7 +250,12 @@ fn consult(index: c_uint, translated: u64) -> Option<u64> {
         }
         Next::GeneralProtection => {
             let rflags = cpu.reg(Reg::Eflags) & !FLAGS_ELSEWHERE | RFLAGS_FIXED;
-            cpu.set_pending(Pending::Blame { address, rflags });
+            cpu.set_pending(Pending::Blame(Blame {
+                address,
+                rflags,
+                sent_to: NOT_CANONICAL,
+                page_fault: None,
+            }));
             Some(NOT_CANONICAL)
         }
     }
@@ -271,8 +276,11 @@ fn work(index: c_uint) -> Option<u64> {
             None
         }
         Pending::Emulate(address) => emulate(&cpu, address),
-        Pending::Blame { address, rflags } => {
-            blame(&cpu, address, rflags);
+        Pending::Blame(what) => {
+            // The IRETQ on the way to where #PF is raised is not there yet.
+            if what.page_fault.is_none() || !is_iretq(&cpu, cpu.reg(Reg::Rip)) {
+                blame(&cpu, what);
+            }
             None
         }
     }
@@ -292,16 +300,24 @@ fn emulate(cpu: &Cpu, address: u64) -> Option<u64> {
     }
     cpu.set_pending(Pending::Nothing);
     cpu.vcpu().spin.work();
+    let raise = |sent_to, page_fault| {
+        cpu.set_pending(Pending::Blame(Blame {
+            address,
+            rflags: frame.rflags,
+            sent_to,
+            page_fault,
+        }));
+        (sent_to, frame.rflags)
+    };
     let (rip, rflags) = match cpu.layer.plugin.emulate(cpu, &frame) {
         Resume::Undefined => return None,
         Resume::At { rip, rflags } => (rip, rflags),
-        Resume::GeneralProtection => {
-            cpu.set_pending(Pending::Blame {
-                address,
-                rflags: frame.rflags,
-            });
-            (NOT_CANONICAL, frame.rflags)
-        }
+        Resume::GeneralProtection => raise(NOT_CANONICAL, None),
+        Resume::PageFault {
+            address,
+            code,
+            absent,
+        } => raise(absent, Some((address, code))),
     };
     bytes[..8].copy_from_slice(&rip.to_le_bytes());
     bytes[16..24].copy_from_slice(&rflags.to_le_bytes());
@@ -309,34 +325,47 @@ fn emulate(cpu: &Cpu, address: u64) -> Option<u64> {
         fatal("the frame of #UD cannot be written");
     }
     let iretq = cpu.layer.iretq.load(Ordering::Relaxed);
-    let mut there = [0; 2];
-    if !cpu.read_virtual(iretq, &mut there) || there != IRETQ {
+    if !is_iretq(cpu, iretq) {
         fatal("the guest's kernel has not executed an IRETQ yet");
     }
     Some(iretq)
 }
 
-/// The vCPU is at the start of a handler whose frame has [`NOT_CANONICAL`] for its RIP.
-fn blame(cpu: &Cpu, address: u64, rflags: u64) {
+/// Whether there is an IRETQ at this address.
+fn is_iretq(cpu: &Cpu, address: u64) -> bool {
+    let mut there = [0; 2];
+    cpu.read_virtual(address, &mut there) && there == IRETQ
+}
+
+/// The vCPU is at the start of a handler, in whose frame RIP is where it was sent to.
+fn blame(cpu: &Cpu, what: Blame) {
     cpu.set_pending(Pending::Nothing);
     let frame = cpu.reg(Reg::Rsp);
     let holds_rip = |at: u64| {
         let mut rip = [0; 8];
-        cpu.read_virtual(at, &mut rip) && u64::from_le_bytes(rip) == NOT_CANONICAL
+        cpu.read_virtual(at, &mut rip) && u64::from_le_bytes(rip) == what.sent_to
     };
     let behind_error_code = frame.wrapping_add(8);
+    let mut written = true;
     let at = if holds_rip(behind_error_code) {
+        if let Some((address, code)) = what.page_fault {
+            cpu.set_reg(Reg::Cr2, address);
+            written = cpu.write_virtual(frame, &u64::from(code).to_le_bytes());
+        }
         behind_error_code
     } else if holds_rip(frame) {
-        // An interrupt, which has no error code.
-        cpu.vcpu().interrupted.store(address, Ordering::Relaxed);
+        // An interrupt, which has no error code. What raises #PF does so again when it is tried again.
+        if what.page_fault.is_none() {
+            let interrupted = &cpu.vcpu().interrupted;
+            interrupted.store(what.address, Ordering::Relaxed);
+        }
         frame
     } else {
-        fatal("QEMU did not raise #GP as expected")
+        fatal("QEMU did not raise an exception as expected")
     };
-    let written = cpu.write_virtual(at, &address.to_le_bytes())
-        && cpu.write_virtual(at.wrapping_add(16), &rflags.to_le_bytes());
+    written &= cpu.write_virtual(at, &what.address.to_le_bytes())
+        && cpu.write_virtual(at.wrapping_add(16), &what.rflags.to_le_bytes());
     if !written {
-        fatal("the frame of #GP cannot be written");
+        fatal("the frame of an exception cannot be written");
     }
 }

@@ -38,6 +38,8 @@ pub enum Reg {
     FsBase,
     GsBase,
     Cr0,
+    Cr2,
+    Cr3,
     Cr4,
     Efer,
     /// Without the arithmetic flags and DF, which QEMU keeps elsewhere.
@@ -46,7 +48,7 @@ pub enum Reg {
 
 impl Reg {
     /// Every register, in the order of the enum, with QEMU's name for it.
-    pub const ALL: [(Reg, &'static str); 24] = [
+    pub const ALL: [(Reg, &'static str); 26] = [
         (Reg::Rax, "rax"),
         (Reg::Rcx, "rcx"),
         (Reg::Rdx, "rdx"),
@@ -68,6 +70,8 @@ impl Reg {
         (Reg::FsBase, "fs_base"),
         (Reg::GsBase, "gs_base"),
         (Reg::Cr0, "cr0"),
+        (Reg::Cr2, "cr2"),
+        (Reg::Cr3, "cr3"),
         (Reg::Cr4, "cr4"),
         (Reg::Efer, "efer"),
         (Reg::Eflags, "eflags"),

@@ -69,13 +69,21 @@ pub enum Pending {
     After,
     /// [`Plugin::emulate`] of the instruction at this address, which has raised #UD.
     Emulate(u64),
-    /// Blaming #GP on an instruction.
-    Blame {
-        /// The instruction's address.
-        address: u64,
-        /// RFLAGS when it ran.
-        rflags: u64,
-    },
+    /// Blaming an exception on an instruction.
+    Blame(Blame),
+}
+
+/// An exception that the vCPU has been made to raise, on behalf of an instruction.
+#[derive(Clone, Copy)]
+pub struct Blame {
+    /// The instruction's address.
+    pub address: u64,
+    /// RFLAGS when it ran.
+    pub rflags: u64,
+    /// Where the vCPU was sent to.
+    pub sent_to: u64,
+    /// For #PF, CR2 and the error code; else it is #GP(0).
+    pub page_fault: Option<(u64, u32)>,
 }
 
 impl Vcpu {

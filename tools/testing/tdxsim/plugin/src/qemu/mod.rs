@@ -20,7 +20,8 @@
 //! - #GP cannot be asked for. The vCPU is sent to an address that is not canonical, so that QEMU itself
 //!   raises #GP with everything that belongs to it, and before the handler's first instruction the
 //!   frame gets the address of the instruction that is to blame. An interrupt can come first; its
-//!   frame gets that address too, and the instruction raises #GP when it is tried again.
+//!   frame gets that address too, and the instruction raises #GP when it is tried again. #PF is raised
+//!   in the same way, at an address that is not present.
 //! - A block is translated once for a physical page, and executed at every virtual address that
 //!   this page is mapped to (`CF_PCREL`). The address that is known at translation is right only in
 //!   its page offset; the page comes from RIP, which may lag behind inside of a block but never
@@ -106,6 +107,15 @@ pub enum Resume {
     Undefined,
     /// With #GP(0), raised by the instruction.
     GeneralProtection,
+    /// With #PF, raised by the instruction.
+    PageFault {
+        /// What CR2 tells.
+        address: u64,
+        /// The error code.
+        code: u32,
+        /// An address that is not present.
+        absent: u64,
+    },
 }
 
 /// What the CPU pushes when it raises an exception in 64-bit mode.
