@@ -56,6 +56,15 @@ SEAMCALL_in_ring_0() {
 	fi
 }
 
+VMXON_checks_in_order() {
+	if has_seam; then
+		return
+	fi
+	equal "$(ring0 vmxon-without-vmxe)" ud
+	equal "$(ring0 vmxon-absent)" pf
+	equal "$(ring0 vmxon-twice)" fail
+}
+
 # In ring 3 it is #GP with SEAM, too.
 SEAMCALL_in_VMX_operation_is_GP_without_SEAM() {
 	modprobe kvm_intel
@@ -125,6 +134,7 @@ the_kernel_never_meets_an_MSR_that_is_not_there() {
 run_tests \
 	SEAMCALL_outside_of_VMX_operation_is_UD \
 	SEAMCALL_in_ring_0 \
+	VMXON_checks_in_order \
 	MOVDIR64B_in_a_program \
 	MOVDIR64B_in_ring_0 \
 	IA32_TSC_is_what_RDTSC_reads \

@@ -303,10 +303,11 @@ impl Machine {
         Next::RunThenAfter
     }
 
-    /// A VMX instruction.
+    /// A VMX instruction in VMX operation, or VMXON.
     fn vmx(
         &self,
         cpu: &Cpu,
+        privileged: bool,
         instruction: Instruction,
         operands: &Operands,
     ) -> Result<vmx::Outcome, Fault> {
@@ -321,8 +322,12 @@ impl Machine {
         let vmx = &mut lp.vmx;
         let outcome = match instruction {
             Instruction::Vmxon(address) => {
-                load(&address).map(|pointer| vmx.vmxon(pointer, cpu, fields))
+                match vmx.refuse_vmxon(privileged, cpu.reg(Reg::Cr0), cpu.reg(Reg::Cr4), fields) {
+                    Some(refused) => Ok(refused),
+                    None => load(&address).map(|pointer| vmx.vmxon(pointer, cpu)),
+                }
             }
+            _ if !privileged => Ok(vmx::Outcome::GeneralProtection),
             Instruction::Vmxoff => Ok(vmx.vmxoff()),
             Instruction::Vmclear(address) => {
                 load(&address).map(|pointer| vmx.vmclear(pointer, cpu, fields))
@@ -338,11 +343,18 @@ impl Machine {
                 Ok(value) => store(&to, value),
                 Err(refused) => Ok(refused),
             },
-            Instruction::Vmwrite { from, field } => match from {
-                Operand::Register(number) => Ok(operands.reg(number)),
-                Operand::Memory(address) => load(&address),
+            Instruction::Vmwrite { from, field } => {
+                let field = operands.reg(field);
+                match (vmx.refuse_field(field, fields), from) {
+                    (Some(refused), _) => Ok(refused),
+                    (None, Operand::Register(number)) => {
+                        Ok(vmx.vmwrite(field, operands.reg(number), fields))
+                    }
+                    (None, Operand::Memory(address)) => {
+                        load(&address).map(|value| vmx.vmwrite(field, value, fields))
+                    }
+                }
             }
-            .map(|value| vmx.vmwrite(operands.reg(field), value, fields)),
             Instruction::Invept { kind, descriptor } => operands
                 .load::<2>(&descriptor)
                 .map(|[eptp, _]| vmx.invept(operands.reg(kind), eptp, fields)),
@@ -505,9 +517,9 @@ impl Plugin for Machine {
             _ if !self.lp(cpu).vmx.is_on() && !matches!(instruction, Instruction::Vmxon(_)) => {
                 Ok(vmx::Outcome::Undefined)
             }
-            _ if !privileged => Ok(vmx::Outcome::GeneralProtection),
+            Instruction::Seamcall if !privileged => Ok(vmx::Outcome::GeneralProtection),
             Instruction::Seamcall => Ok(self.seamcall(cpu)),
-            _ => self.vmx(cpu, instruction, &operands),
+            _ => self.vmx(cpu, privileged, instruction, &operands),
         };
         match outcome {
             Ok(outcome) => match outcome.rflags(frame.rflags) {

@@ -131,11 +131,11 @@ const CAPABILITIES: [u64; 17] = [
     // Miscellaneous: timer rate, activity states, CR3 targets, writable fields.
     0x0000_0000_7004_C1E7,
     // CR0 bits that must be and may be 1.
-    0x8000_0021,
-    0xFFFF_FFFF,
+    vmx::CR0_FIXED[0],
+    vmx::CR0_FIXED[1],
     // CR4 bits that must be and may be 1.
-    vmx::CR4_VMXE,
-    0x0077_6FFF,
+    vmx::CR4_FIXED[0],
+    vmx::CR4_FIXED[1],
     // VMCS enumeration.
     vmx::HIGHEST_FIELD_INDEX << 1,
     // Secondary processor-based controls.

@@ -16,6 +16,11 @@ pub const REVISION: u32 = 4;
 /// CR4.VMXE.
 pub const CR4_VMXE: u64 = 1 << 13;
 
+/// CR0 bits that must be 1 for VMX operation (PE, NE, PG), and those that may be.
+pub const CR0_FIXED: [u64; 2] = [0x8000_0021, 0xFFFF_FFFF];
+/// CR4 bits that must be 1 in VMX operation, and those that may be.
+pub const CR4_FIXED: [u64; 2] = [CR4_VMXE, 0x0077_7FFF];
+
 /// RFLAGS bits CF and ZF, and with them PF, AF, SF and OF.
 const CARRY: u64 = 1 << 0;
 const ZERO: u64 = 1 << 6;
@@ -125,14 +130,31 @@ impl Vmx {
         }
     }
 
-    /// VMXON.
-    pub fn vmxon(&mut self, pointer: u64, memory: &dyn Memory, fields: &mut VmcsFields) -> Outcome {
+    /// What VMXON checks before it reads its operand; `None` if nothing is wrong. `cr4` is without
+    /// VMXE.
+    pub fn refuse_vmxon(
+        &self,
+        privileged: bool,
+        cr0: u64,
+        cr4: u64,
+        fields: &mut VmcsFields,
+    ) -> Option<Outcome> {
+        let allowed = |value: u64, [must, may]: [u64; 2]| value & must == must && value & !may == 0;
         if !self.enabled {
-            return Outcome::Undefined;
+            Some(Outcome::Undefined)
+        } else if !privileged {
+            Some(Outcome::GeneralProtection)
+        } else if self.is_on() {
+            Some(self.fail(Error::VmxonInRoot, fields))
+        } else if !allowed(cr0, CR0_FIXED) || !allowed(cr4 | CR4_VMXE, CR4_FIXED) {
+            Some(Outcome::GeneralProtection)
+        } else {
+            None
         }
-        if self.is_on() {
-            return self.fail(Error::VmxonInRoot, fields);
-        }
+    }
+
+    /// VMXON that [`Vmx::refuse_vmxon`] has not refused.
+    pub fn vmxon(&mut self, pointer: u64, memory: &dyn Memory) -> Outcome {
         if !aligned(pointer) || revision(pointer, memory) != Some(REVISION) {
             return Outcome::FailInvalid;
         }
@@ -220,6 +242,11 @@ impl Vmx {
             return Err(self.fail(Error::UnsupportedField, fields));
         }
         Ok(current)
+    }
+
+    /// What VMREAD and VMWRITE check before they access memory; `None` if nothing is wrong.
+    pub fn refuse_field(&self, field: u64, fields: &mut VmcsFields) -> Option<Outcome> {
+        self.access(field, fields).err()
     }
 
     /// VMREAD: the field's value.
@@ -329,12 +356,12 @@ mod tests {
     /// A processor in VMX operation with its VMXON region at 0x1000.
     fn on() -> (Vmx, VmcsFields, Regions) {
         let regions = Regions(vec![0, REVISION, REVISION, REVISION, 99]);
-        let mut fields = VmcsFields::default();
+        let fields = VmcsFields::default();
         let mut vmx = Vmx {
             enabled: true,
             ..Vmx::default()
         };
-        assert_eq!(vmx.vmxon(0x1000, &regions, &mut fields), Outcome::Succeed);
+        assert_eq!(vmx.vmxon(0x1000, &regions), Outcome::Succeed);
         (vmx, fields, regions)
     }
 
@@ -348,27 +375,65 @@ mod tests {
         assert_eq!(Outcome::GeneralProtection.rflags(0x202), None);
     }
 
+    /// Registers as a kernel has them.
+    const CR0: u64 = 0x8005_0033;
+    const CR4: u64 = 0x0035_16F0;
+
     #[test]
-    fn vmxon_wants_vmxe_and_a_region() {
-        let regions = Regions(vec![0, REVISION]);
+    fn vmxon_checks_the_cpu_first() {
         let mut fields = VmcsFields::default();
         let mut vmx = Vmx::default();
-        assert_eq!(vmx.vmxon(0x1000, &regions, &mut fields), Outcome::Undefined);
+        let refuse = |vmx: &Vmx, privileged, cr0, cr4, fields: &mut VmcsFields| {
+            vmx.refuse_vmxon(privileged, cr0, cr4, fields)
+        };
+        // Each correction reveals the next error.
+        assert_eq!(
+            refuse(&vmx, false, 0, !0, &mut fields),
+            Some(Outcome::Undefined)
+        );
         vmx.enabled = true;
-        for pointer in [0x1008, 0, 0x5000] {
+        assert_eq!(
+            refuse(&vmx, false, 0, !0, &mut fields),
+            Some(Outcome::GeneralProtection)
+        );
+        for (cr0, cr4) in [
+            (CR0 & !0x20, CR4),
+            (CR0 | (1 << 32), CR4),
+            (CR0, CR4 | (1 << 15)),
+        ] {
             assert_eq!(
-                vmx.vmxon(pointer, &regions, &mut fields),
-                Outcome::FailInvalid
+                refuse(&vmx, true, cr0, cr4, &mut fields),
+                Some(Outcome::GeneralProtection)
             );
-            assert!(!vmx.is_on());
         }
-        assert_eq!(vmx.vmxon(0x1000, &regions, &mut fields), Outcome::Succeed);
-        assert!(vmx.is_on());
+        assert_eq!(refuse(&vmx, true, CR0, CR4, &mut fields), None);
+        // Five levels of paging, which the EPT has too.
+        assert_eq!(refuse(&vmx, true, CR0, CR4 | (1 << 12), &mut fields), None);
+        let (vmx, mut fields, _) = on();
+        assert_eq!(
+            refuse(&vmx, false, CR0, CR4, &mut fields),
+            Some(Outcome::GeneralProtection)
+        );
         // Without a current VMCS there is no place for an error number.
         assert_eq!(
-            vmx.vmxon(0x1000, &regions, &mut fields),
-            Outcome::FailInvalid
+            refuse(&vmx, true, 0, !0, &mut fields),
+            Some(Outcome::FailInvalid)
         );
+    }
+
+    #[test]
+    fn vmxon_wants_a_region() {
+        let regions = Regions(vec![0, REVISION]);
+        let mut vmx = Vmx {
+            enabled: true,
+            ..Vmx::default()
+        };
+        for pointer in [0x1008, 0, 0x5000] {
+            assert_eq!(vmx.vmxon(pointer, &regions), Outcome::FailInvalid);
+            assert!(!vmx.is_on());
+        }
+        assert_eq!(vmx.vmxon(0x1000, &regions), Outcome::Succeed);
+        assert!(vmx.is_on());
         assert_eq!(vmx.vmxoff(), Outcome::Succeed);
         assert_eq!(vmx.vmxoff(), Outcome::Undefined);
     }
@@ -403,6 +468,10 @@ mod tests {
             vmx.vmread(VM_INSTRUCTION_ERROR, &mut fields),
             Err(Outcome::FailInvalid)
         );
+        assert_eq!(
+            vmx.refuse_field(VM_INSTRUCTION_ERROR, &mut fields),
+            Some(Outcome::FailInvalid)
+        );
         assert_eq!(vmx.vmptrst(), Ok(NO_VMCS));
         assert_eq!(vmx.vmptrld(0x2000, &regions, &mut fields), Outcome::Succeed);
         assert_eq!(vmx.vmptrst(), Ok(0x2000));
@@ -411,7 +480,7 @@ mod tests {
         let mut note = |outcome, vmx: &Vmx, fields: &mut VmcsFields| {
             failures.push((outcome, vmx.vmread(VM_INSTRUCTION_ERROR, fields).unwrap()));
         };
-        let outcome = vmx.vmxon(0x1000, &regions, &mut fields);
+        let outcome = vmx.refuse_vmxon(true, CR0, CR4, &mut fields).unwrap();
         note(outcome, &vmx, &mut fields);
         for pointer in [0x2008, 0x9000, 0x1000, 0x4000] {
             let outcome = vmx.vmptrld(pointer, &regions, &mut fields);
@@ -427,7 +496,9 @@ mod tests {
         note(outcome, &vmx, &mut fields);
         let outcome = vmx.invept(3, 0, &mut fields);
         note(outcome, &vmx, &mut fields);
-        let numbers = [15, 9, 9, 10, 11, 2, 3, 7, 12, 28];
+        let outcome = vmx.refuse_field(0x1_0000, &mut fields).unwrap();
+        note(outcome, &vmx, &mut fields);
+        let numbers = [15, 9, 9, 10, 11, 2, 3, 7, 12, 28, 12];
         assert_eq!(failures, numbers.map(|number| (Outcome::FailValid, number)));
     }
 
