@@ -85,6 +85,9 @@ def goals: [
 		([figure("tdmr-init"; "TDMRs: 4, vCPUs: 4") | 1 / .ratio] | first); . >= 3.5),
 	goal("TDH.SYS.TDMR.INIT of one TDMR, to the C driver's time"; "at most 1.05";
 		([figure("tdmr-init"; "TDMRs: 1, vCPUs: 1").ratio] | first); . <= 1.05),
+	goal("boot with the simulator, to the same boot without it"; "at most 1.50";
+		([figure("boot"; "1 vCPU, simulator").neither.median / figure("boot"; "1 vCPU, no simulator").neither.median]
+			| first); . <= 1.5),
 	goal("text of tdx-host.ko in KiB"; "at most 64";
 		([figure("size-text"; "tdx-host.ko") | .rust.median / 1024] | first); . <= 64)
 ];
