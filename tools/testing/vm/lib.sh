@@ -67,7 +67,13 @@ build_all() {
 		# shellcheck disable=SC2086 # a program and its argument
 		"$vm"/$what >/dev/null
 	done
-	export TDX_HOST_BUILT=1
+	TDX_HOST_BUILT=$(printf '%s\n' "$@")
+	export TDX_HOST_BUILT
+}
+
+# is_built WHAT: whether one of those who called this has built that.
+is_built() {
+	grep -qxF "$1" <<<"${TDX_HOST_BUILT-}"
 }
 
 # work_folder NAME: make a folder in the cache until this shell ends, $work. Those
