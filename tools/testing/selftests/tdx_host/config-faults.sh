@@ -85,8 +85,7 @@ then_the_driver_loads() {
 	matches "$(tdbuild whole)" '^ok whole'
 }
 
-ktap_print_header
-ktap_set_plan $((${#leaves[@]} * ${#classes[@]} + 3))
+begin_tests $((${#leaves[@]} * ${#classes[@]} + 3))
 for leaf in "${leaves[@]}"; do
 	for class in "${classes[@]}"; do
 		run_test "$leaf ${class%% *}" loading_fails "$leaf" "${class#* }"
@@ -95,4 +94,4 @@ done
 run_test "CPUs go off and online" CPUs_go_off_and_online
 run_test "a hundred failures leak nothing" a_hundred_failures_leak_nothing
 run_test "then the driver loads" then_the_driver_loads
-ktap_finished
+end_tests

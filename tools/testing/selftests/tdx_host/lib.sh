@@ -76,7 +76,6 @@ need_driver() {
 	local complaint
 	need_root
 	if on_simulator; then
-		mark_log
 		complaint=$(load_driver 2>&1) || fail_all "the driver loads" "$complaint"
 		return
 	fi
@@ -180,6 +179,11 @@ log() {
 		{ line[++lines] = $0 }
 		index($0, mark) { lines = 0 }
 		END { for (i = 1; i <= lines; i++) print line[i] }'
+}
+
+# splats_in_the_log: what a kernel that is well does not say, in it.
+splats_in_the_log() {
+	log | grep -E "$splats" | grep -vE "$expected_splats" || :
 }
 
 # driver_log: the driver's lines in it, without their time.
@@ -412,7 +416,7 @@ run_test() {
 		"$@"
 	) >"$work/output" 2>&1
 	status=$?
-	bad=$(log | grep -E "$splats" | grep -vE "$expected_splats")
+	bad=$(splats_in_the_log)
 	if [ "$status" -eq 0 ] && [ -z "$bad" ]; then
 		ktap_test_pass "$name"
 		return
@@ -424,22 +428,24 @@ run_test() {
 }
 
 # begin_tests [NUMBER]: so many are to come. Without it, the plan comes last.
-# A kernel that looks for leaks is one test more, on a simulated host: elsewhere
-# what it has found so far is not to be cleared.
+# What the kernel has said from the beginning of the program on, be it before the
+# first test or between two, is one test more, and leaks are another one where
+# they are looked for.
 begin_tests() {
 	ktap_print_header
-	leak_tests=0
-	if on_simulator && [ -e "$kmemleak" ]; then
-		echo clear >"$kmemleak"
-		leak_tests=1
-	fi
-	[ $# -eq 0 ] || ktap_set_plan $(($1 + leak_tests))
+	[ $# -eq 0 ] || ktap_set_plan $(($1 + 1 + leak_tests))
 }
 
 end_tests() {
 	[ "$leak_tests" -eq 0 ] || run_test "nothing is leaked" nothing_is_leaked
+	run_test "the kernel says nothing bad at any time" nothing_bad_is_said
 	[ "$KSFT_NUM_TESTS" -ne 0 ] || ktap_set_plan $((KTAP_TESTNO - 1))
 	ktap_finished
+}
+
+nothing_bad_is_said() {
+	log_mark=$first_mark
+	equal "$(splats_in_the_log)" ''
 }
 
 # What is only on its way somewhere at the first look is not a leak.
@@ -459,3 +465,15 @@ run_tests() {
 	done
 	end_tests
 }
+
+# What a program does before its first test counts, loading the driver say. Leaks
+# are looked for on a simulated host: elsewhere what the kernel has found so far
+# is not to be cleared.
+log_mark=''
+[ ! -w /dev/kmsg ] || mark_log
+first_mark=$log_mark
+leak_tests=0
+if on_simulator && [ -w "$kmemleak" ]; then
+	echo clear >"$kmemleak"
+	leak_tests=1
+fi
