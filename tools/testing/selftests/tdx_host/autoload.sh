@@ -52,12 +52,15 @@ without_TDX_kvm_intel_loads_all_the_same() {
 }
 
 the_driver_says_that_TDX_is_there_now() {
+	modprobe kvm_intel tdx=1
 	load_driver
 	equal "$(cat "$device/state")" ready
 	equal "$(tdbuild types)" 'ok types 0x1'
 }
 
 KVM_has_TDX_when_it_is_loaded_again() {
+	modprobe kvm_intel tdx=1
+	load_driver
 	load_kvm
 	equal "$(tdbuild types)" 'ok types 0x21'
 	matches "$(tdbuild whole)" '^ok whole'

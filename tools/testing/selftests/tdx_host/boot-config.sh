@@ -48,6 +48,7 @@ the_driver_attaches() {
 
 # The features that were configured are configured again: none.
 the_driver_updates_the_TDX_module() {
+	load_driver
 	trust_test_key
 	start_tds
 	tds '0 init' '0 vcpu' '0 mem' '0 finalize' '0 fault'
@@ -61,16 +62,22 @@ the_driver_updates_the_TDX_module() {
 }
 
 new_TDs_use_the_new_module() {
+	load_driver
+	trust_test_key
+	equal "$(upload "$work/next.img")" ''
+	have_kvm
 	matches "$(tdbuild whole)" '^ok whole'
 }
 
 CPUs_go_off_and_online() {
+	have_kvm
 	set_online 1 0
 	set_online 1 1
 	matches "$(taskset 2 tdbuild whole)" '^ok whole'
 }
 
 it_can_be_loaded_again() {
+	load_driver
 	unload_driver
 	load_driver
 	equal "$(cat "$device/state")" ready

@@ -28,21 +28,30 @@ on() {
 # A SEAMCALL without VMX operation would be #UD, and one on a CPU that was not
 # initialized TDX_SYS_LP_INIT_NOT_DONE.
 TDs_can_be_built_on() {
+	have_kvm
 	matches "$(on "$1" tdbuild whole)" '^ok whole'
 }
 
-the_driver_loads_while_a_CPU_is_offline() {
+# A machine that has loaded it stays as it is.
+load_driver_while_CPUs_are_offline() {
+	! is_loaded || return 0
 	set_online 1 0
 	set_online 2 0
 	load_driver
+}
+
+the_driver_loads_while_a_CPU_is_offline() {
+	load_driver_while_CPUs_are_offline
 	equal "$(cat "$device/state")" ready
 	equal "$(sim module)" SYS_READY
 	equal "$(sim keys)" 2
-	load_kvm
 }
 
 a_CPU_that_was_offline_then_can_be_used() {
 	local cpu
+	load_driver_while_CPUs_are_offline
+	set_online 1 1
+	set_online 2 1
 	for cpu in 0 1 2 3; do
 		TDs_can_be_built_on $cpu
 	done
@@ -51,6 +60,8 @@ a_CPU_that_was_offline_then_can_be_used() {
 # The TDX module initializes an LP once.
 a_CPU_that_goes_and_comes_can_be_used() {
 	local cpu
+	load_driver
+	tdxsimctl counters reset
 	for cpu in 1 2 3; do
 		set_online $cpu 0
 		equal "$(cat "$device/state")" ready
@@ -61,6 +72,7 @@ a_CPU_that_goes_and_comes_can_be_used() {
 }
 
 a_TD_survives_the_CPU_that_it_was_built_on() {
+	load_driver
 	start_tds
 	taskset -p 2 "$tds_pid"
 	tds init vcpu 'mem 2'
@@ -70,6 +82,7 @@ a_TD_survives_the_CPU_that_it_was_built_on() {
 }
 
 a_package_keeps_its_last_CPU_while_there_are_TDs() {
+	load_driver
 	start_tds
 	tds init
 	set_online 2 0
@@ -82,6 +95,7 @@ a_package_keeps_its_last_CPU_while_there_are_TDs() {
 }
 
 without_TDs_it_may_go() {
+	load_driver
 	set_online 2 0
 	set_online 3 0
 	equal "$(cat "$device/state")" ready
@@ -91,7 +105,9 @@ without_TDs_it_may_go() {
 }
 
 an_update_is_refused_while_a_CPU_is_offline() {
+	load_driver
 	trust_test_key
+	tdxsimctl counters reset
 	set_online 3 0
 	matches "$(upload "$work/next.img")" 'device-busy'
 	equal "$(calls TDH.SYS.SHUTDOWN)" 0
@@ -101,6 +117,10 @@ an_update_is_refused_while_a_CPU_is_offline() {
 }
 
 after_an_update_CPUs_go_and_come_as_before() {
+	load_driver
+	trust_test_key
+	equal "$(upload "$work/next.img")" ''
+	tdxsimctl counters reset
 	set_online 1 0
 	set_online 1 1
 	TDs_can_be_built_on 1
@@ -108,6 +128,7 @@ after_an_update_CPUs_go_and_come_as_before() {
 }
 
 the_driver_can_be_reloaded_while_a_CPU_is_offline() {
+	load_driver
 	set_online 1 0
 	unload_driver
 	load_driver

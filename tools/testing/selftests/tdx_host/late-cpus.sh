@@ -34,6 +34,7 @@ loading_is_refused_and_changes_nothing() {
 
 a_CPU_is_initialized_when_it_comes_online() {
 	local cpu
+	tdxsimctl counters reset
 	for cpu in 1 2 3; do
 		not grep "cpu$cpu=" <<<"$(tdxsimctl counters)"
 		set_online $cpu 1
@@ -50,7 +51,15 @@ a_CPU_that_cannot_be_initialized_stays_offline() {
 	tdxsimctl fault clear
 }
 
+bring_CPUs_online() {
+	local cpu
+	for cpu in 1 2 3; do
+		set_online $cpu 1
+	done
+}
+
 then_the_driver_loads() {
+	bring_CPUs_online
 	insmod "$file"
 	equal "$(cat "$device/state")" ready
 	equal "$(sim keys)" 2
@@ -58,7 +67,9 @@ then_the_driver_loads() {
 
 every_CPU_can_be_used() {
 	local cpu
-	load_kvm
+	bring_CPUs_online
+	load_driver
+	have_kvm
 	for cpu in 0 1 2 3; do
 		matches "$(taskset "$((1 << cpu))" tdbuild whole)" '^ok whole'
 	done

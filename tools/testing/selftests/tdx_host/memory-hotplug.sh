@@ -23,8 +23,12 @@ below "$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)" $((1 << 20)) 
 address=0x60000000
 block=/sys/devices/system/memory/memory$((address / 0x$(cat /sys/devices/system/memory/block_size_bytes)))
 
+tell_of_memory() {
+	[ -e "$block" ] || echo $address >$probe
+}
+
 the_kernel_learns_of_memory() {
-	echo $address >$probe
+	tell_of_memory
 	equal "$(cat "$block/state")" offline
 }
 
@@ -33,6 +37,7 @@ go_online() {
 }
 
 it_stays_offline() {
+	tell_of_memory
 	fails '.' go_online
 	equal "$(cat "$block/state")" offline
 }
@@ -48,23 +53,29 @@ it_stays_offline_with_the_driver() {
 }
 
 it_stays_offline_when_the_driver_is_gone() {
+	load_driver
 	unload_driver
 	it_stays_offline
 }
 
 TDs_can_be_built_all_the_same() {
+	load_driver
 	load_kvm
 	matches "$(tdbuild whole)" '^ok whole'
 }
 
 loading_the_driver_fails_for_good() {
 	tdxsimctl fault add "leaf=${TDX_HOST_FAULT//,/ }"
+	tell_of_memory
 	fails 'Input/output error' load_driver
 	matches "$(driver_log)" 'until the next reboot'
 }
 
 it_goes_online_now_that_there_is_no_TDX() {
 	local before
+	tdxsimctl fault add "leaf=${TDX_HOST_FAULT//,/ }"
+	tell_of_memory
+	not load_driver
 	before=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)
 	go_online
 	equal "$(cat "$block/state")" online

@@ -98,9 +98,14 @@ ok_says_what_to_do_before_the_driver() {
 	fi
 }
 
-ok_finds_kvm_without_TDX() {
+have_driver() {
 	load_driver
 	trust_test_key
+}
+
+ok_finds_kvm_without_TDX() {
+	have_driver
+	[ ! -d /sys/module/kvm_intel ] || rmmod kvm_intel
 	modprobe kvm_intel tdx=0
 	json 1 ok ok
 	has_verdict driver pass
@@ -110,6 +115,7 @@ ok_finds_kvm_without_TDX() {
 }
 
 ok_has_nothing_to_say_about_a_host_that_works() {
+	have_driver
 	load_kvm
 	json 0 ok ok
 	has '{"ok":true,'
@@ -122,18 +128,21 @@ ok_has_nothing_to_say_about_a_host_that_works() {
 }
 
 ok_finds_an_offline_CPU() {
+	have_driver
 	set_online 1 0
 	json 1 ok ok
 	has_verdict cpus-online fail
 }
 
 ok_finds_that_no_updates_are_left() {
+	have_driver
 	tdxsimctl updates 0
 	json 1 ok ok
 	has_verdict updates-left fail
 }
 
 status_is_what_the_firmware_is() {
+	have_driver
 	json 0 status status
 	has "\"module_version\":\"$(sim version)\"" "\"updates_left\":$(sim updates_left),"
 	has '"state":"ready"' '"seamldr_version":"1.5.00"' '"cpus_online":2,"cpus_present":2'
@@ -153,6 +162,7 @@ status_is_what_the_firmware_is() {
 
 # What only root may see is said to be unknown, and nothing fails for it.
 status_for_those_who_are_not_root() {
+	have_driver
 	grep -q '^nobody:' /etc/passwd || echo 'nobody:x:65534:65534:nobody:/:/bin/sh' >>/etc/passwd
 	exits 0 su nobody -s /bin/sh -c 'tdxctl status --json'
 	jsonshape "$work/schema" status <<<"$said"
@@ -166,6 +176,7 @@ status_for_those_who_are_not_root() {
 }
 
 check_lets_a_good_image_pass() {
+	have_driver
 	next_image
 	json 0 check check "$work/next.img"
 	has '"possible":true'
@@ -183,6 +194,8 @@ check_lets_a_good_image_pass() {
 # Reads are TDH.SYS.RD and SEAMLDR.INFO.
 check_changes_nothing() {
 	local before
+	have_driver
+	have_kvm
 	remember_firmware
 	next_image
 	make_image bad.img --profile connect-next --corrupt module=flip --rechecksum
@@ -214,6 +227,7 @@ finds() {
 }
 
 check_and_update_refuse_what_does_not_suit() {
+	have_driver
 	remember_firmware
 	finds hash --corrupt module=flip --rechecksum
 	finds signature --corrupt sigstruct.signature=flip --rechecksum
@@ -228,6 +242,7 @@ check_and_update_refuse_what_does_not_suit() {
 }
 
 check_tells_what_can_change() {
+	have_driver
 	next_image
 	set_online 1 0
 	json 75 check check "$work/next.img"
@@ -238,6 +253,7 @@ check_tells_what_can_change() {
 }
 
 files_that_are_no_image() {
+	have_driver
 	: >"$work/empty"
 	json 1 error check "$work/empty"
 	matches "$complaint" 'empty is empty'
@@ -250,6 +266,7 @@ files_that_are_no_image() {
 }
 
 wrong_usage() {
+	have_driver
 	next_image
 	exits 2 tdxctl
 	exits 2 tdxctl check
@@ -260,6 +277,7 @@ wrong_usage() {
 }
 
 an_update() {
+	have_driver
 	remember_firmware
 	next_image
 	json 0 update update --yes "$work/next.img"
@@ -275,12 +293,14 @@ an_update() {
 
 # The C driver does not take it, so tdxctl makes the other of it.
 an_update_in_the_published_format() {
+	have_driver
 	next_image --format 0x100
 	exits 0 tdxctl update --yes "$work/next.img"
 	equal "$(sim version)" "$version"
 }
 
 a_TD_build_is_busy() {
+	have_driver
 	remember_firmware
 	next_image
 	start_tds
@@ -295,6 +315,7 @@ a_TD_build_is_busy() {
 }
 
 a_TD_build_is_waited_for() {
+	have_driver
 	next_image
 	start_tds
 	tds init vcpu
@@ -311,6 +332,7 @@ a_TD_build_is_waited_for() {
 }
 
 the_wait_ends() {
+	have_driver
 	next_image
 	start_tds
 	tds init
@@ -323,6 +345,7 @@ the_wait_ends() {
 
 the_wait_can_be_canceled() {
 	local status=0
+	have_driver
 	remember_firmware
 	next_image
 	start_tds
@@ -339,6 +362,7 @@ the_wait_can_be_canceled() {
 }
 
 another_update_is_busy() {
+	have_driver
 	remember_firmware
 	next_image
 	start_tds
@@ -354,6 +378,7 @@ another_update_is_busy() {
 
 it_works_without_the_device() {
 	local device_number
+	have_driver
 	IFS=: read -r -a device_number <"/sys/class/misc/tdx_host/dev"
 	rm "$node"
 	json 0 status status
@@ -376,6 +401,7 @@ it_works_without_the_device() {
 }
 
 a_SEAMCALL_that_fails() {
+	have_driver
 	remember_firmware
 	next_image
 	tdxsimctl fault add leaf=TDH.SYS.SHUTDOWN status=0xC000050600000000 count=all
@@ -386,6 +412,7 @@ a_SEAMCALL_that_fails() {
 
 an_interrupted_update_can_be_saved() {
 	local old
+	have_driver
 	old=$(cat "$device/version")
 	start_tds
 	tds init vcpu mem finalize
@@ -407,6 +434,7 @@ an_interrupted_update_can_be_saved() {
 }
 
 lost() {
+	have_driver
 	next_image
 	tdxsimctl fault add leaf=SEAMLDR.INSTALL nth=2 status=SEAMLDR_EBADHASH rdx=1
 	json 3 update update --yes "$work/next.img"
