@@ -14,6 +14,7 @@
 
 need_driver
 need_updates
+use_seed
 
 # attribute FILE MODE PATTERN
 attribute() {
@@ -46,7 +47,7 @@ a_file_that_is_no_image_is_refused() {
 	local version updates
 	version=$(<"$device/version")
 	updates=$(<"$device/num_remaining_updates")
-	dd if=/dev/urandom of="$work/random" bs=4096 count=3 2>/dev/null
+	noise $((3 * 4096)) >"$work/random"
 	equal "$(upload "$work/random")" transferring:firmware-invalid
 	equal "$(<"$device/version")" "$version"
 	equal "$(<"$device/num_remaining_updates")" "$updates"

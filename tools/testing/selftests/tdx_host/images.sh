@@ -14,6 +14,7 @@
 
 need_simulator
 need_our_driver
+use_seed
 
 make_image good --profile connect-next
 make_image good.0x100 --profile connect-next --format 0x100
@@ -38,7 +39,7 @@ wrong() {
 	refuse "$name" firmware-invalid "$pattern" make_image bad --profile connect-next "$@"
 }
 
-# first BYTES FILE; longer BYTES FILE; noise BYTES; bytes COUNT VALUE
+# first BYTES FILE; longer BYTES FILE; zeros BYTES
 first() {
 	head -c "$1" "$work/$2" >"$work/bad"
 }
@@ -47,8 +48,8 @@ longer() {
 	cat "$work/$2" <(head -c "$1" /dev/zero) >"$work/bad"
 }
 
-noise() {
-	head -c "$1" /dev/urandom >"$work/bad"
+make_noise() {
+	noise "$1" >"$work/bad"
 }
 
 zeros() {
@@ -80,7 +81,7 @@ refuse 'a page too many' invalid-file-size 'size: .* but the header says' longer
 refuse 'larger than any image' invalid-file-size 'size: .* longer than' zeros $((499 * 4096))
 refuse 'cut short, format 0x100' invalid-file-size 'size: .* but the header says' first $((17 * 4096)) good.0x100
 refuse 'zeros' firmware-invalid 'format version: 0(x0)?,' zeros 65536
-refuse 'noise' firmware-invalid '(format version|signature|sigstruct pages|reserved|module)' noise 65536
+refuse 'noise' firmware-invalid '(format version|signature|sigstruct pages|reserved|module)' make_noise 65536
 
 # The header
 wrong 'format version' 'format version: 0x300' --corrupt header.version=0x300 --rechecksum

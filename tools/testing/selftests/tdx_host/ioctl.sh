@@ -11,6 +11,7 @@
 need_our_driver
 on_simulator || [ -c /dev/tdx_host ] || skip_all "there is no /dev/tdx_host"
 need_updates
+use_seed
 
 head -c 65536 /dev/zero >"$work/zeros"
 version=$(cat "$device/version")
@@ -230,7 +231,7 @@ a_wrong_request_leaves_no_trace() {
 anything_at_all_does_no_harm() {
 	local caller pids=()
 	for caller in {1..4}; do
-		ioctl random "$RANDOM$caller" 2000 >"$work/random.$caller" &
+		ioctl random $((10 * seed + caller)) 2000 >"$work/random.$caller" &
 		pids+=("$!")
 	done
 	wait "${pids[@]}"

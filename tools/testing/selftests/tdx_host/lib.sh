@@ -11,7 +11,8 @@
 # Where TDX_HOST_DRIVER is set, to "c" or "rust", the driver is
 # /lib/modules/RELEASE/$TDX_HOST_DRIVER/tdx-host.ko. Otherwise it is the one
 # that modprobe knows. Where TDX_HOST_TESTS is set, run_tests leaves those tests
-# out whose function does not match this shell pattern.
+# out whose function does not match this shell pattern. What is done at random
+# can be had again by SEED, which begin_tests prints.
 
 tests_dir=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 # shellcheck source=/dev/null
@@ -261,6 +262,21 @@ free_kib() {
 		END { print sum }' /proc/meminfo /proc/zoneinfo
 }
 
+# use_seed: what follows does something at random, by $seed.
+use_seed() {
+	seed=${SEED:-$RANDOM}
+}
+
+# noise BYTES: that depend on the seed alone.
+noise() {
+	# shellcheck disable=SC2059 # it is all escapes
+	printf "$(awk -v seed="$seed" -v bytes="$1" 'BEGIN {
+		srand(seed)
+		for (i = 0; i < bytes; i++)
+			printf "\\%03o", int(rand() * 256)
+	}')"
+}
+
 # make_image NAME [ARGUMENT...]: an image signed by the test key, as
 # $work/NAME; ARGUMENTs are those of "tdximage make".
 make_image() {
@@ -439,6 +455,7 @@ run_test() {
 # they are looked for.
 begin_tests() {
 	ktap_print_header
+	[ -z "${seed-}" ] || ktap_print_msg "SEED=$seed"
 	[ $# -eq 0 ] || ktap_set_plan $(($1 + 1 + leak_tests))
 }
 

@@ -18,6 +18,7 @@ need_simulator
 need_our_driver
 load_kvm
 
+use_seed
 tries=${TDX_HOST_TRIES:-20}
 profile=$(sim profile)
 builders=2
@@ -30,6 +31,8 @@ in_the_background() {
 	local complaints=$work/complaints.$RANDOM$RANDOM
 	: >"$work/go_on"
 	(
+		# shellcheck disable=SC2030 # those who use it are here
+		RANDOM=$seed
 		while [ -e "$work/go_on" ]; do
 			"$@" || :
 		done >"$complaints" 2>&1
@@ -64,6 +67,7 @@ reader() {
 }
 
 hotplugger() {
+	# shellcheck disable=SC2031
 	local cpu=$((RANDOM % ($(nproc --all) - 1) + 1))
 	set_online "$cpu" 0 2>/dev/null || :
 	set_online "$cpu" 1 || echo "CPU $cpu cannot come back"
