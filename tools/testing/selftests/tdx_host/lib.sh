@@ -339,6 +339,27 @@ upload() {
 	end_upload
 }
 
+# an_update_runs; an_update_waits: it has met a TD build, and tries again.
+an_update_runs() {
+	[ "$(cat "$device/state")" = updating ]
+}
+
+an_update_waits() {
+	an_update_runs && [ "$(calls TDH.SYS.SHUTDOWN)" -ge 2 ]
+}
+
+# it_goes_on_waiting: it makes another attempt. One is made at least once a second.
+it_goes_on_waiting() {
+	local before
+	before=$(calls TDH.SYS.SHUTDOWN)
+	within 20 more_calls_than "$before" TDH.SYS.SHUTDOWN
+	an_update_runs
+}
+
+more_calls_than() {
+	[ "$(calls "$2")" -gt "$1" ]
+}
+
 # last_update KEY: a value of the driver's last_update.
 last_update() {
 	local word

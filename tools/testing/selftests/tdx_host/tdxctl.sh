@@ -320,7 +320,7 @@ a_TD_build_is_waited_for() {
 	start_tds
 	tds init vcpu
 	tdxctl update --yes --wait 60s --json "$work/next.img" >"$work/ended" &
-	sleep 0.5
+	within 20 more_calls_than 1 TDH.SYS.SHUTDOWN
 	tds mem finalize
 	wait $!
 	jsonshape "$work/schema" update <"$work/ended"
@@ -339,7 +339,7 @@ the_wait_ends() {
 	json 75 update update --yes --wait 500ms "$work/next.img"
 	has '"errno":-110'
 	has 'thetimetowaitisup'
-	[ "$(calls TDH.SYS.SHUTDOWN)" -ge 4 ]
+	has "\"attempts\":$(calls TDH.SYS.SHUTDOWN),"
 	tds destroy
 }
 
@@ -351,7 +351,7 @@ the_wait_can_be_canceled() {
 	start_tds
 	tds init
 	tdxctl update --yes --wait 1h "$work/next.img" 2>"$work/complaint" &
-	sleep 0.5
+	within 20 more_calls_than 1 TDH.SYS.SHUTDOWN
 	# In a shell without job control, SIGINT is ignored by what runs aside.
 	kill -TERM $!
 	wait $! || status=$?
