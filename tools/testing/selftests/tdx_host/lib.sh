@@ -394,8 +394,17 @@ start_tds() {
 
 # td [INDEX] ORDER [ARGUMENT]: one order; prints the answer.
 td() {
-	local answer
+	start_td "$@"
+	end_td
+}
+
+# start_td, end_td: the same in two parts.
+start_td() {
 	echo "$*" >&"$tds_orders"
+}
+
+end_td() {
+	local answer
 	read -r -t 60 answer <&"$tds_answers"
 	echo "$answer"
 }
