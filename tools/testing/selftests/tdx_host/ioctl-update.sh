@@ -222,21 +222,11 @@ an_upload_follows_and_sees_the_same() {
 }
 
 a_uevent_tells_of_it() {
-	cat >"$work/helper" <<-END
-		#!/bin/sh
-		[ "\$DEVPATH" != /devices/faux/tdx_host ] || env >>$work/uevents
-	END
-	chmod +x "$work/helper"
-	: >"$work/uevents"
-	echo "$work/helper" >/sys/kernel/uevent_helper
+	catch_uevents
 	remember
 	next_image
 	update
-	within 5 grep -q '^TDX_UPDATE_RESULT=' "$work/uevents"
-	echo >/sys/kernel/uevent_helper
-	grep -x "TDX_UPDATE_RESULT=updated" "$work/uevents"
-	grep -x "TDX_UPDATE_FROM=$old" "$work/uevents"
-	grep -x "TDX_UPDATE_TO=$version" "$work/uevents"
+	the_uevent_says updated "$old" "$version"
 }
 
 a_TD_build_is_EBUSY_and_then_it_succeeds() {

@@ -360,6 +360,34 @@ more_calls_than() {
 	[ "$(calls "$2")" -gt "$1" ]
 }
 
+# catch_uevents: the device's "change" is kept from now on, until the test ends.
+catch_uevents() {
+	rm -rf "$work/uevents"
+	mkdir "$work/uevents"
+	cat >"$work/helper" <<-END
+		#!/bin/sh
+		[ "\$ACTION \$DEVPATH" = "change /devices/faux/tdx_host" ] || exit
+		env >"$work/helper.\$SEQNUM"
+		mv "$work/helper.\$SEQNUM" "$work/uevents/"
+	END
+	chmod +x "$work/helper"
+	echo "$work/helper" >/sys/kernel/uevent_helper
+}
+
+# the_uevent_says RESULT FROM TO: that of an update, the only one since uevents
+# are kept or since this was asked.
+the_uevent_says() {
+	within 20 a_uevent_is_there
+	cat "$work"/uevents/*
+	equal "$(cat "$work"/uevents/* | grep '^TDX_UPDATE_' | sort | tr '\n' ' ')" \
+		"TDX_UPDATE_FROM=$2 TDX_UPDATE_RESULT=$1 TDX_UPDATE_TO=$3 "
+	rm "$work"/uevents/*
+}
+
+a_uevent_is_there() {
+	[ -n "$(ls "$work/uevents")" ]
+}
+
 # last_update KEY: a value of the driver's last_update.
 last_update() {
 	local word
@@ -446,6 +474,9 @@ mend() {
 	done
 	if [ -e "$device/update_wait_ms" ]; then
 		echo 0 >"$device/update_wait_ms"
+	fi
+	if [ -e /sys/kernel/uevent_helper ]; then
+		echo >/sys/kernel/uevent_helper
 	fi
 	tdxsimctl fault clear
 	tdxsimctl latency clear

@@ -151,22 +151,28 @@ KVM_and_new_TDs_use_the_new_module() {
 }
 
 a_uevent_tells_of_it() {
-	cat >"$work/helper" <<-END
-		#!/bin/sh
-		[ "\$DEVPATH" != /devices/faux/tdx_host ] || env >>$work/uevents
-	END
-	chmod +x "$work/helper"
-	: >"$work/uevents"
-	echo "$work/helper" >/sys/kernel/uevent_helper
+	catch_uevents
 	remember
 	next_image
-	upload "$work/next.img"
-	within 5 grep -q '^TDX_UPDATE_RESULT=' "$work/uevents"
-	echo >/sys/kernel/uevent_helper
-	grep -x "TDX_UPDATE_RESULT=updated" "$work/uevents"
-	grep -x "TDX_UPDATE_FROM=$old" "$work/uevents"
-	grep -x "TDX_UPDATE_TO=$version" "$work/uevents"
-	grep -x ACTION=change "$work/uevents"
+	equal "$(upload "$work/next.img")" ''
+	the_uevent_says updated "$old" "$version"
+}
+
+# Refused by a check, by the TDX module, and for being no image at all.
+a_uevent_tells_of_a_refusal() {
+	catch_uevents
+	remember
+	make_image next.img --profile "$profile" --svn 1.1
+	equal "$(upload "$work/next.img")" transferring:firmware-invalid
+	the_uevent_says refused "$old" "$old"
+	next_image
+	start_tds
+	tds init
+	equal "$(upload "$work/next.img")" transferring:device-busy
+	the_uevent_says refused "$old" "$old"
+	equal "$(upload "$(readlink -f "$0")")" transferring:firmware-invalid
+	the_uevent_says refused "$old" "$old"
+	nothing_has_changed
 }
 
 no_updates_left() {
@@ -200,5 +206,6 @@ run_tests \
 	the_same_image_again_is_said_and_not_refused \
 	KVM_and_new_TDs_use_the_new_module \
 	a_uevent_tells_of_it \
+	a_uevent_tells_of_a_refusal \
 	no_updates_left \
 	the_last_update_that_is_left
