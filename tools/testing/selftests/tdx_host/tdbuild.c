@@ -616,6 +616,52 @@ fail:
 	return -1;
 }
 
+/*
+ * A VM without TDX, with memory and a vCPU. Nothing is run in it either: the
+ * simulator cannot enter VMs.
+ */
+static int cmd_ordinary(void)
+{
+	struct kvm_userspace_memory_region memory = { .memory_size = 16 * PAGE_SIZE };
+	struct kvm_sregs sregs;
+	int vm, vcpu, ret = -1;
+	void *pages;
+
+	if (kvm_open())
+		return -1;
+	vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	if (vm < 0)
+		return fail("create_vm");
+	pages = mmap(NULL, memory.memory_size, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (pages == MAP_FAILED) {
+		fail("mmap");
+		goto close_vm;
+	}
+	memory.userspace_addr = (__u64)(unsigned long)pages;
+	if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &memory)) {
+		fail("set_memory_region");
+		goto unmap;
+	}
+	vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
+	if (vcpu < 0) {
+		fail("create_vcpu");
+		goto unmap;
+	}
+	if (ioctl(vcpu, KVM_GET_SREGS, &sregs) || ioctl(vcpu, KVM_SET_SREGS, &sregs)) {
+		fail("sregs");
+	} else {
+		printf("ok ordinary\n");
+		ret = 0;
+	}
+	close(vcpu);
+unmap:
+	munmap(pages, memory.memory_size);
+close_vm:
+	close(vm);
+	return ret;
+}
+
 static int cmd_whole(__u64 pages, __u64 vcpus)
 {
 	if (build(&tds[0], FAULT, pages, vcpus))
@@ -664,6 +710,7 @@ static int print_usage(void)
 	fputs("usage: tdbuild COMMAND\n"
 	      "  types          VM types that KVM offers (bit 5: TDX)\n"
 	      "  caps           what KVM_TDX_CAPABILITIES says\n"
+	      "  ordinary       make a VM without TDX, and destroy it\n"
 	      "  hold           begin a TD build and hold it until stdin ends\n"
 	      "  whole [--pages N] [--vcpus N]\n"
 	      "                 build a TD, finalise it, add a page, destroy it\n"
@@ -709,6 +756,8 @@ int main(int argc, char **argv)
 		return cmd_types() ? 1 : 0;
 	if (!strcmp(command, "caps"))
 		return cmd_caps() ? 1 : 0;
+	if (!strcmp(command, "ordinary"))
+		return cmd_ordinary() ? 1 : 0;
 	if (!strcmp(command, "hold"))
 		return cmd_hold() ? 1 : 0;
 	if (!strcmp(command, "whole"))
