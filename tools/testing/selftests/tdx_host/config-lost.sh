@@ -10,11 +10,13 @@
 # vm: --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=1,status=KEY_GENERATION_FAILED,count=all --sockets 2
 # vm: --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=300,status=0xC0000A0200000000
 # vm: slow --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=0,status=0x80000200000000BB,count=all --sockets 2
+# vm: slow --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=1,status=0x8000020300000000,count=all --sockets 2
 # vm: slow --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=0,status=0xC000050700000000 --sockets 2
 # vm: slow --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=0,vmfailinvalid --sockets 2
 # vm: slow --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=1,gp --sockets 2
 # vm: slow --append TDX_HOST_FAULT=TDH.SYS.KEY.CONFIG,cpu=4,ud --sockets 2 --cpus 8
 # vm: slow --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=1,status=0x8000020000000001,count=all
+# vm: slow --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=1,status=0x8000020300000000,count=all
 # vm: slow --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=1,vmfailinvalid
 # vm: slow --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=512,gp
 # vm: slow --append TDX_HOST_FAULT=TDH.SYS.TDMR.INIT,nth=512,status=0xC000010000000001
@@ -35,11 +37,14 @@ file=$(driver_file)
 pamt=$(dmesg | sed -n 's/.*virt\/tdx: \([0-9]*\) KB allocated for PAMT/\1/p')
 free_before=$(free_kib)
 tdxsimctl fault add "leaf=${TDX_HOST_FAULT//,/ }"
+tdxsimctl counters reset
 mark_log
 insmod_says=$(insmod "$file" 2>&1)
 # How far it got may be said as well.
 driver_says=$(driver_log | grep -v '^initialized ' || :)
 tdxsimctl fault clear
+tdxsimctl counters >"$work/counters"
+tdmrs=$(sim tdmrs)
 
 loading_fails_with_EIO() {
 	matches "$insmod_says" 'Input/output error'
@@ -54,6 +59,25 @@ the_log_says_what_failed_and_what_helps_in_one_line() {
 	matches "$driver_says" "$what.* until the next reboot"
 	equal "$(grep -c 'until the next reboot' <<<"$driver_says")" 1
 	not grep -q configured <<<"$driver_says"
+}
+
+# What may pass is tried 100 times, and each time ten times by the core for want of
+# entropy; the core's reading of the system information is tried ten times. TDMRs
+# are initialized at the same time, so each may see as many failures.
+it_is_not_tried_for_ever() {
+	local failed tries=1
+	failed=$(sed -n "s/^leaf=$leaf calls=[0-9]* failed=\([0-9]*\) .*/\1/p" "$work/counters")
+	case $TDX_HOST_FAULT in
+	*status=0x8000020300000000*,count=all) tries=1000 ;;
+	*status=0x8000020[02]*,count=all | *status=KEY_GENERATION_FAILED,count=all) tries=100 ;;
+	esac
+	case $TDX_HOST_FAULT in
+	TDH.SYS.RD,*status=0x8000020300000000*) tries=100 ;;
+	TDH.SYS.RD,*) tries=10 ;;
+	esac
+	below $((tries - 1)) "$failed"
+	[ "$leaf" = TDH.SYS.TDMR.INIT ] || tdmrs=1
+	below "$failed" $((tries * tdmrs + 1))
 }
 
 # Free memory goes up and down a little, and some is freed later; the PAMT's is
@@ -96,6 +120,7 @@ memory_can_be_used() {
 
 run_tests \
 	loading_fails_with_EIO \
+	it_is_not_tried_for_ever \
 	the_log_says_what_failed_and_what_helps_in_one_line \
 	the_memory_is_given_back \
 	KVM_has_no_TDX \
