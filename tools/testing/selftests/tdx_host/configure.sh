@@ -23,6 +23,7 @@ TDX_CONNECT=$((1 << 6))
 module_before=$(sim module)
 offered=$(sim features)
 modprobe kvm_intel tdx=1
+kvm_says=$(log)
 types_before=$(tdbuild types)
 rmmod kvm_intel
 config_before=$(calls TDH.SYS.CONFIG)
@@ -49,6 +50,11 @@ boot_leaves_the_TDX_module_unconfigured() {
 
 kvm_has_no_TDX_before() {
 	equal "$types_before" 'ok types 0x1'
+}
+
+# Whoever loads it too early is not told, as documented.
+kvm_says_nothing_of_that() {
+	equal "$(grep -iE 'kvm|tdx' <<<"$kvm_says" || :)" ''
 }
 
 the_driver_loads() {
@@ -136,6 +142,7 @@ a_TD_lives_from_INIT_VM_to_its_end() {
 run_tests \
 	boot_leaves_the_TDX_module_unconfigured \
 	kvm_has_no_TDX_before \
+	kvm_says_nothing_of_that \
 	the_driver_loads \
 	TDH_SYS_CONFIG_is_called_once \
 	TDH_SYS_CONFIG_has_the_registers_that_it_should \
