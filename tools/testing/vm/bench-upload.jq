@@ -17,9 +17,11 @@ sort_by(.t_ns)
 | .[: map(is("idle")) | index(true) + 1]
 | first_of(.leaf == "TDH.SYS.SHUTDOWN").t_ns as $shutdown
 | first_of(is("fw_upload_main")).t_ns as $worker
-# stop_machine() is called directly or has the other function do it. Before the
-# worker runs, somebody else has.
-| first_of((is("stop_machine") or is("stop_machine_cpuslocked")) and .t_ns > $worker).t_ns as $stop
+# The last call before the shutdown; others are somebody else's. stop_machine() has
+# the other function do it, which the C driver calls directly.
+| map(select((is("stop_machine") or is("stop_machine_cpuslocked")) and .t_ns < $shutdown)) as $stops
+| (if ($stops[-2] | is("stop_machine")) and ($stops[-1] | is("stop_machine_cpuslocked"))
+	then $stops[-2] else $stops[-1] end).t_ns as $stop
 # Of what the image's signature covers, of the module, and of the key.
 | (map(select(is("sha384")).t_ns)) as $hashes
 | first_of(is("crypto_alloc_sig")).t_ns as $signature
