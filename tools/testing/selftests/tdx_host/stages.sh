@@ -8,7 +8,7 @@
 # measurement is what it would have been, and the TD lives on. Needs the
 # simulator.
 #
-# vm: --sim profile=connect
+# vm: slow --sim profile=connect
 # vm: slow --sim profile=tdx-1.5.25
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
