@@ -64,8 +64,9 @@ fn invoke(
         r11: call.r11,
         ..Default::default()
     };
-    // SAFETY: `shim` is one of the core's three, and `args` lives until it returns. The calls that `Call` can express write at most
-    // to memory that its constructors' callers own for the duration of the call.
+    // SAFETY: `shim` is one of the core's three, and `args` lives until it returns. The calls that
+    // `Call` can express write at most to memory that its constructors' callers own for the
+    // duration of the call.
     let rax = unsafe { shim(call.leaf.rax(), &mut args) };
 
     (
