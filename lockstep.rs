@@ -298,7 +298,7 @@ impl<F: Firmware> Lockstep<F> {
                 let is_running = failure.status.is(Status::UPDATE_COMPAT_SENSITIVE)
                     || self.firmware.is_running();
                 let remains = if is_running {
-                    before
+                    Remains::OldModule
                 } else {
                     Remains::HandoffData
                 };
