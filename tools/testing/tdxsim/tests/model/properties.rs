@@ -222,6 +222,8 @@ struct Watch {
     packages: u64,
     was_configured: bool,
     was_handed_over: bool,
+    /// Of the handoff data that the last shutdown wrote.
+    handoff_version: u64,
     /// Which of the TDs are being built, and how many migrations are interrupted.
     builds: [bool; 2],
     migrations: u64,
@@ -237,25 +239,33 @@ impl Watch {
             (self.lps, self.packages) = (0, 0);
             (self.was_configured, self.was_handed_over) = (false, false);
         }
-        if let (Step::Legal(_, leaf), 0) = (step, rax) {
-            match *leaf {
+        let (called, rcx) = match step {
+            Step::Legal(_, SHUTDOWN_CAREFULLY) => (SHUTDOWN, 1),
+            Step::Legal(_, leaf) => (*leaf, legal_operands(*leaf)[0]),
+            Step::Any(_, rax, operands) => (rax & !V1, operands[0]),
+            _ => (VP_ENTER, 0),
+        };
+        let mut nothing_is_counted = state == "NONE";
+        if rax == 0 {
+            match called {
                 LP_INIT => self.lps += 1,
                 KEY_CONFIG => self.packages += 1,
-                CONFIG => self.was_configured = true,
-                UPDATE => self.was_handed_over = true,
+                CONFIG => (self.was_configured, nothing_is_counted) = (true, true),
+                SHUTDOWN => self.handoff_version = rcx & 0xFFFF,
+                UPDATE => {
+                    self.was_handed_over = true;
+                    nothing_is_counted = self.handoff_version == 0;
+                }
                 _ => {}
             }
         }
-        if let (Step::Any(_, called, _), 0) = (step, rax) {
-            match called & !V1 {
-                LP_INIT => self.lps += 1,
-                KEY_CONFIG => self.packages += 1,
-                CONFIG => self.was_configured = true,
-                UPDATE => self.was_handed_over = true,
-                _ => {}
-            }
+        // All TDs went with the module, or with handoff data that was not used, or there are no
+        // counts in that data. What a command says of migrations then need not last.
+        if nothing_is_counted {
+            self.builds = [false; 2];
+            self.migrations = number("migrations");
         }
-        self.check_builds(machine, step, rax, &state);
+        self.check_builds(machine, step, rax);
         // READY only through a whole path.
         if state == "SYS_READY" {
             assert_eq!(self.lps, 2, "{step:?}");
@@ -300,20 +310,15 @@ impl Watch {
         (self.state, self.updates) = (state, updates);
     }
 
-    /// Builds are counted from TDH.MNG.INIT to TDH.MNG.VPFLUSHDONE, whatever module runs meanwhile,
+    /// Builds are counted from TDH.MNG.INIT to TDH.MNG.VPFLUSHDONE, whatever module takes them over,
     /// and hold a careful shutdown back, as interrupted migrations do.
-    fn check_builds(&mut self, machine: &Machine, step: &Step, rax: u64, state: &str) {
+    fn check_builds(&mut self, machine: &Machine, step: &Step, rax: u64) {
         match (step, rax) {
             (Step::Td(_, MNG_INIT, td), 0) => self.builds[td.number as usize] = true,
             (Step::Td(_, MNG_VPFLUSHDONE, td), 0) => self.builds[td.number as usize] = false,
             (Step::Control("migrations 1"), _) => self.migrations = 1,
             (Step::Control("migrations 0"), _) => self.migrations = 0,
             _ => {}
-        }
-        if state == "NONE" {
-            // All TDs went with the module. What a command says then need not last.
-            self.builds = [false; 2];
-            self.migrations = machine.state("migrations").parse().unwrap();
         }
         let builds = self.builds.iter().filter(|build| **build).count() as u64;
         assert_eq!(machine.state("builds"), builds.to_string(), "{step:?}");
@@ -355,6 +360,7 @@ fn run(is_up: bool, random: Vec<Vec<Step>>) -> usize {
         packages: 0,
         was_configured: false,
         was_handed_over: false,
+        handoff_version: 0,
         builds: [false; 2],
         migrations: 0,
         updates_with_builds: 0,
