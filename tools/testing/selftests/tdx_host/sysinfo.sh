@@ -7,6 +7,7 @@
 # Needs the simulator.
 #
 # vm: --sim profile=connect
+# vm: --sim profile=connect --sim "cpuid_config=[[0x1, 0xFFFFFFFF, 0, 0, 0x1000, 0], [0x80000008, 0xFFFFFFFF, 0x00FF0000, 0, 0, 0]]"
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
@@ -112,6 +113,18 @@ more_leaves_of_CPUID_are_kept_from_KVM() {
 	equal "$(tdbuild caps)" "$caps"
 }
 
+# Nothing that KVM has made room for is left over. There is no way back: that would
+# be more of them.
+fewer_leaves_of_CPUID_are_offered_at_once() {
+	matches "$caps" ' cpuid 2$'
+	becomes
+	matches "$(tdbuild caps)" ' cpuid 1$'
+	matches "$(tdbuild whole)" '^ok whole'
+	load_kvm
+	matches "$(tdbuild caps)" ' cpuid 1$'
+	matches "$(tdbuild whole)" '^ok whole'
+}
+
 a_refused_update_changes_none_of_it() {
 	remember
 	next_image "${different[@]}"
@@ -136,6 +149,10 @@ features_that_are_gone_are_not_configured_any_more() {
 	matches "$(tdbuild whole)" '^ok whole'
 }
 
+if [[ $caps == *' cpuid 2' ]]; then
+	run_tests fewer_leaves_of_CPUID_are_offered_at_once
+	exit
+fi
 run_tests \
 	other_features_are_offered_at_once \
 	KVM_goes_by_the_new_module \
