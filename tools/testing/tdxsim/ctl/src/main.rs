@@ -10,9 +10,10 @@ use std::{env, io, mem};
 use request::Failure;
 
 const USAGE: &str = "usage: tdxsimctl [--cpu N] COMMAND...
+       tdxsimctl [--cpu N] -
 
-Has the simulator execute COMMAND and prints its reply. With --cpu, the request
-comes from that CPU. The commands are described in Documentation/dev-tools/tdxsim.rst.
+Has the simulator execute COMMAND, or each line of standard input, and prints its
+reply. With --cpu, the request comes from that CPU. The commands are described in Documentation/dev-tools/tdxsim.rst.
 
 Exit status: 0, done; 1, the simulator refused; 2, wrong usage; 4, this is not a
 simulated TDX host.";
@@ -65,14 +66,23 @@ fn main() -> ExitCode {
     if words.is_empty() {
         return fail(USAGE_ERROR, USAGE);
     }
-    match request::execute(&words.join(" ")) {
-        Ok(reply) if reply.is_empty() => ExitCode::SUCCESS,
-        Ok(reply) => {
-            println!("{}", reply.trim_end_matches('\n'));
-            ExitCode::SUCCESS
+    let commands = match words.as_slice() {
+        [word] if word == "-" => match io::read_to_string(io::stdin()) {
+            Ok(text) => text.lines().map(str::to_owned).collect(),
+            Err(error) => return fail(USAGE_ERROR, &format!("standard input: {error}")),
+        },
+        _ => vec![words.join(" ")],
+    };
+    for command in commands {
+        match request::execute(&command) {
+            Ok(reply) if reply.is_empty() => (),
+            Ok(reply) => println!("{}", reply.trim_end_matches('\n')),
+            Err(Failure::Refused(message)) => return fail(REFUSED, &message),
+            Err(Failure::Transfer) => {
+                return fail(REFUSED, "the command is too long, or the reply is");
+            }
+            Err(Failure::Absent) => return fail(ABSENT, "not running on a simulated TDX host"),
         }
-        Err(Failure::Refused(message)) => fail(REFUSED, &message),
-        Err(Failure::Transfer) => fail(REFUSED, "the command is too long, or the reply is"),
-        Err(Failure::Absent) => fail(ABSENT, "not running on a simulated TDX host"),
     }
+    ExitCode::SUCCESS
 }
