@@ -82,8 +82,8 @@ need_driver() {
 		return
 	fi
 	is_loaded || skip_all "tdx-host is not loaded, and loading it is not for a test to do on this host"
-	! is_our_driver || [ "$(cat "$device/state")" = ready ] ||
-		skip_all "the TDX module is not ready: $(cat "$device/state")"
+	! is_our_driver || [ "$(<"$device/state")" = ready ] ||
+		skip_all "the TDX module is not ready: $(<"$device/state")"
 	[ ! -e "$firmware" ] || upload_is_idle || skip_all "an upload is running"
 }
 
@@ -161,10 +161,15 @@ sim() {
 
 # calls LEAF: how many calls of it there were since "tdxsimctl counters reset".
 calls() {
-	local line
-	line=$(tdxsimctl counters | grep "^leaf=$1 " || echo ' calls=0 ')
-	line=${line#* calls=}
-	echo "${line%% *}"
+	local lines before
+	lines=$'\n'$(tdxsimctl counters)
+	before=${lines%%$'\n'"leaf=$1 "*}
+	if [ "$before" = "$lines" ]; then
+		echo 0
+		return
+	fi
+	lines=${lines#"$before"*calls=}
+	echo "${lines%% *}"
 }
 
 # last_call LEAF: its version and what was in the registers, those that were
@@ -190,7 +195,14 @@ log() {
 
 # splats_in_the_log: what a kernel that is well does not say, in it.
 splats_in_the_log() {
-	log | grep -E "$splats" | grep -vE "$expected_splats" || :
+	dmesg | mark=$log_mark bad=$splats expected=$expected_splats awk '
+		{ line[++lines] = $0 }
+		index($0, ENVIRON["mark"]) { lines = 0 }
+		END {
+			for (i = 1; i <= lines; i++)
+				if (line[i] ~ ENVIRON["bad"] && line[i] !~ ENVIRON["expected"])
+					print line[i]
+		}'
 }
 
 # driver_log: the driver's lines in it, without their time.
@@ -298,14 +310,14 @@ next_image() {
 # remember, nothing_has_changed: what must hold after a refusal is what held
 # before. Sets $old, the version, and $updates, those that are left.
 remember() {
-	old=$(cat "$device/version")
-	updates=$(cat "$device/num_remaining_updates")
+	old=$(<"$device/version")
+	updates=$(<"$device/num_remaining_updates")
 }
 
 nothing_has_changed() {
-	equal "$(cat "$device/version")" "$old"
-	equal "$(cat "$device/num_remaining_updates")" "$updates"
-	equal "$(cat "$device/state")" ready
+	equal "$(<"$device/version")" "$old"
+	equal "$(<"$device/num_remaining_updates")" "$updates"
+	equal "$(<"$device/state")" ready
 	equal "$(sim version)" "$old"
 	equal "$(calls SEAMLDR.INSTALL)" 0
 }
@@ -318,7 +330,7 @@ trust_test_key() {
 }
 
 upload_is_idle() {
-	[ "$(cat "$firmware/status")" = idle ]
+	[ "$(<"$firmware/status")" = idle ]
 }
 
 # start_upload FILE; end_upload: prints what the upload's "error" then says,
@@ -341,7 +353,7 @@ upload() {
 
 # an_update_runs; an_update_waits: it has met a TD build, and tries again.
 an_update_runs() {
-	[ "$(cat "$device/state")" = updating ]
+	[ "$(<"$device/state")" = updating ]
 }
 
 an_update_waits() {
@@ -462,7 +474,7 @@ set_online() {
 # a host that is not simulated no test changes anything, and CPUs that are
 # offline, a time to wait and an upload that runs are somebody else's.
 mend() {
-	local cpu
+	local cpu online
 	on_simulator || return 0
 	if [ -e "$firmware/cancel" ] && ! upload_is_idle; then
 		echo 1 >"$firmware/cancel" || :
@@ -470,7 +482,8 @@ mend() {
 	fi
 	end_tds
 	for cpu in /sys/devices/system/cpu/cpu[0-9]*/online; do
-		[ ! -e "$cpu" ] || [ "$(cat "$cpu")" = 1 ] || echo 1 >"$cpu"
+		[ ! -e "$cpu" ] || read -r online <"$cpu"
+		[ "${online-1}" = 1 ] || echo 1 >"$cpu"
 	done
 	if [ -e "$device/update_wait_ms" ]; then
 		echo 0 >"$device/update_wait_ms"
@@ -478,12 +491,14 @@ mend() {
 	if [ -e /sys/kernel/uevent_helper ]; then
 		echo >/sys/kernel/uevent_helper
 	fi
-	tdxsimctl fault clear
-	tdxsimctl latency clear
-	tdxsimctl next clear
-	tdxsimctl migrations 0
-	tdxsimctl updates 10
-	tdxsimctl counters reset
+	tdxsimctl - <<-END
+		fault clear
+		latency clear
+		next clear
+		migrations 0
+		updates 10
+		counters reset
+	END
 }
 
 # run_test NAME COMMAND...: COMMAND's success is the result; what it says is
