@@ -5,8 +5,9 @@
 # diagnostics that came before a failure. Results that only sum up the ones
 # indented below them are not counted again.
 #
-# -v job=NAME is put before each name; -v status=FILE names a file that has the
-# exit status of what wrote the KTAP once its output has ended.
+# -v job=NAME is put before each name, and a line "# Job: NAME" has another name
+# put there from then on; -v status=FILE names a file that has the exit status of
+# what wrote the KTAP once its output has ended.
 
 function result(word, name)
 {
@@ -73,6 +74,11 @@ line ~ /^Bail out!/ {
 }
 
 line ~ /^(KTAP|TAP) version/ { next }
+
+line ~ /^# Job: / {
+	job = substr(line, 8)
+	next
+}
 
 {
 	notes = notes "      " $0 "\n"

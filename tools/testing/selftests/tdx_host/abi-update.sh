@@ -7,7 +7,7 @@
 # Needs the simulator.
 #
 # vm: --sim profile=connect
-# vm: --sim profile=connect --append tdx_config=boot --append TDX_HOST_DRIVER=c
+# vm: slow --sim profile=connect --append tdx_config=boot --append TDX_HOST_DRIVER=c
 # vm: --sim profile=connect --kernel stock
 # vm: slow --cpus 8 --sockets 2 --sim profile=connect
 # vm: slow --cpus 8 --sockets 2 --sim profile=connect --kernel stock

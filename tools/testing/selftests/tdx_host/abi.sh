@@ -6,7 +6,7 @@
 # production TDX host: nothing is uploaded but what is no image.
 #
 # vm: --sim profile=connect
-# vm: --sim profile=connect --append tdx_config=boot --append TDX_HOST_DRIVER=c
+# vm: slow --sim profile=connect --append tdx_config=boot --append TDX_HOST_DRIVER=c
 # vm: --sim profile=connect --kernel stock
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh

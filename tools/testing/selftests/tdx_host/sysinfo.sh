@@ -6,6 +6,7 @@
 # of the TDX module say so at once, and KVM goes by it without being loaded again.
 # Needs the simulator.
 #
+# alone: features that were given up stay off
 # vm: --sim profile=connect
 # vm: --sim profile=connect --sim "cpuid_config=[[0x1, 0xFFFFFFFF, 0, 0, 0x1000, 0], [0x80000008, 0xFFFFFFFF, 0x00FF0000, 0, 0, 0]]"
 

@@ -5,7 +5,7 @@
 # production TDX host: nothing is uploaded, and what is checked is no image.
 #
 # vm: --sim profile=connect
-# vm: --sim profile=connect --append tdx_config=boot --append TDX_HOST_DRIVER=c
+# vm: slow --sim profile=connect --append tdx_config=boot --append TDX_HOST_DRIVER=c
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib.sh"

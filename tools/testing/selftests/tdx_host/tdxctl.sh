@@ -6,7 +6,7 @@
 # its ioctls and without them; the others with the C driver, which has none.
 #
 # vm: --sim profile=connect
-# vm: --sim profile=connect --append tdx_config=boot --append TDX_HOST_DRIVER=c
+# vm: slow --sim profile=connect --append tdx_config=boot --append TDX_HOST_DRIVER=c
 # vm: slow --sim profile=connect --kernel stock
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh

@@ -5,7 +5,7 @@
 # because TDs are being built. Needs the simulator.
 #
 # vm: --sim profile=connect
-# vm: --cpus 4 --sockets 2 --sim profile=tdx-1.5.25
+# vm: slow --cpus 4 --sockets 2 --sim profile=tdx-1.5.25
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
