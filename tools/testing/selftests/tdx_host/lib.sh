@@ -350,7 +350,7 @@ trust_test_key() {
 }
 
 upload_is_idle() {
-	[ "$(<"$firmware/status")" = idle ]
+	[ "$(cat "$firmware/status")" = idle ]
 }
 
 # start_upload FILE; end_upload: prints what the upload's "error" then says,
