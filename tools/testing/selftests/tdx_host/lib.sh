@@ -82,8 +82,8 @@ need_driver() {
 		return
 	fi
 	is_loaded || skip_all "tdx-host is not loaded, and loading it is not for a test to do on this host"
-	! is_our_driver || [ "$(<"$device/state")" = ready ] ||
-		skip_all "the TDX module is not ready: $(<"$device/state")"
+	! is_our_driver || [ "$(cat "$device/state")" = ready ] ||
+		skip_all "the TDX module is not ready: $(cat "$device/state")"
 	[ ! -e "$firmware" ] || upload_is_idle || skip_all "an upload is running"
 }
 
@@ -161,15 +161,10 @@ sim() {
 
 # calls LEAF: how many calls of it there were since "tdxsimctl counters reset".
 calls() {
-	local lines before
-	lines=$'\n'$(tdxsimctl counters)
-	before=${lines%%$'\n'"leaf=$1 "*}
-	if [ "$before" = "$lines" ]; then
-		echo 0
-		return
-	fi
-	lines=${lines#"$before"*calls=}
-	echo "${lines%% *}"
+	local line
+	line=$(tdxsimctl counters | grep "^leaf=$1 " || echo ' calls=0 ')
+	line=${line#* calls=}
+	echo "${line%% *}"
 }
 
 # last_call LEAF: its version and what was in the registers, those that were
@@ -195,14 +190,8 @@ log() {
 
 # splats_in_the_log: what a kernel that is well does not say, in it.
 splats_in_the_log() {
-	dmesg | mark=$log_mark bad=$splats expected=$expected_splats awk '
-		{ line[++lines] = $0 }
-		index($0, ENVIRON["mark"]) { lines = 0 }
-		END {
-			for (i = 1; i <= lines; i++)
-				if (line[i] ~ ENVIRON["bad"] && line[i] !~ ENVIRON["expected"])
-					print line[i]
-		}'
+	log | bad=$splats expected=$expected_splats awk '
+		$0 ~ ENVIRON["bad"] && $0 !~ ENVIRON["expected"]'
 }
 
 # driver_log: the driver's lines in it, without their time.
@@ -330,14 +319,14 @@ next_image() {
 # remember, nothing_has_changed: what must hold after a refusal is what held
 # before. Sets $old, the version, and $updates, those that are left.
 remember() {
-	old=$(<"$device/version")
-	updates=$(<"$device/num_remaining_updates")
+	old=$(cat "$device/version")
+	updates=$(cat "$device/num_remaining_updates")
 }
 
 nothing_has_changed() {
-	equal "$(<"$device/version")" "$old"
-	equal "$(<"$device/num_remaining_updates")" "$updates"
-	equal "$(<"$device/state")" ready
+	equal "$(cat "$device/version")" "$old"
+	equal "$(cat "$device/num_remaining_updates")" "$updates"
+	equal "$(cat "$device/state")" ready
 	equal "$(sim version)" "$old"
 	equal "$(calls SEAMLDR.INSTALL)" 0
 }
@@ -373,7 +362,7 @@ upload() {
 
 # an_update_runs; an_update_waits: it has met a TD build, and tries again.
 an_update_runs() {
-	[ "$(<"$device/state")" = updating ]
+	[ "$(cat "$device/state")" = updating ]
 }
 
 an_update_waits() {
@@ -502,8 +491,9 @@ mend() {
 	fi
 	end_tds
 	for cpu in /sys/devices/system/cpu/cpu[0-9]*/online; do
-		[ ! -e "$cpu" ] || read -r online <"$cpu"
-		[ "${online-1}" = 1 ] || echo 1 >"$cpu"
+		[ -e "$cpu" ] || continue
+		read -r online <"$cpu"
+		[ "$online" = 1 ] || echo 1 >"$cpu"
 	done
 	if [ -e "$device/update_wait_ms" ]; then
 		echo 0 >"$device/update_wait_ms"
