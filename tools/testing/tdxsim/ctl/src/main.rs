@@ -13,7 +13,8 @@ const USAGE: &str = "usage: tdxsimctl [--cpu N] COMMAND...
        tdxsimctl [--cpu N] -
 
 Has the simulator execute COMMAND, or each line of standard input, and prints its
-reply. With --cpu, the request comes from that CPU. The commands are described in Documentation/dev-tools/tdxsim.rst.
+reply. With --cpu, the request comes from that CPU. The commands are described in
+Documentation/dev-tools/tdxsim.rst.
 
 Exit status: 0, done; 1, the simulator refused; 2, wrong usage; 4, this is not a
 simulated TDX host.";
