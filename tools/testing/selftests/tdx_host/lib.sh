@@ -263,26 +263,6 @@ free_kib() {
 		END { print sum }' /proc/meminfo /proc/zoneinfo
 }
 
-# leaks_nothing COMMAND...: it leaks no page each time. That would be 1200 KiB in each
-# round. What the kernel keeps for later, such as caches of each CPU, it takes once,
-# and what it frees later comes back after a while; it can be several 100 KiB.
-leaks_nothing() {
-	local before round
-	for round in 1 2 3 4; do
-		echo "round $round"
-		before=$(free_kib)
-		for _ in {1..300}; do
-			"$@"
-		done
-		! within 3 little_is_gone "$before" || return 0
-	done
-	return 1
-}
-
-little_is_gone() {
-	below $(($1 - $(free_kib))) 800
-}
-
 # use_seed: what follows does something at random, by $seed.
 use_seed() {
 	seed=${SEED:-$RANDOM}

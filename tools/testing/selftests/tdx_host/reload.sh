@@ -67,19 +67,9 @@ removal_is_refused_while_an_upload_runs() {
 	rmmod tdx_host
 }
 
-reload() {
-	unload_driver
-	load_driver
-}
-
-loads_leak_nothing() {
-	leaks_nothing reload
-}
-
 run_tests \
 	it_can_be_removed_and_leaves_nothing \
 	loaded_again_it_attaches \
 	a_TD_being_built_survives \
 	an_update_knows_the_features_of_the_first_load \
-	removal_is_refused_while_an_upload_runs \
-	loads_leak_nothing
+	removal_is_refused_while_an_upload_runs
