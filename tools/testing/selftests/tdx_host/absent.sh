@@ -18,7 +18,7 @@ if on_simulator; then
 	# Without NO_RBP_MOD, Linux does not use it.
 	! sim version >/dev/null || [ $(($(sim features) & 1 << 18)) -eq 0 ] || skip_all "this machine has TDX"
 else
-	! is_loaded || skip_all "the driver is loaded"
+	need_no_driver
 	! grep -qw tdx_host_platform /proc/cpuinfo || skip_all "this machine may have TDX"
 fi
 

@@ -13,7 +13,7 @@
 
 need_simulator
 grep -qw tdx_config=boot /proc/cmdline || skip_all "the TDX module was not configured at boot"
-! is_loaded || skip_all "a driver is loaded"
+need_no_driver
 
 make_image next.img --profile connect --version 1.5.99 --format 0x200
 configured=$(last_call TDH.SYS.CONFIG)

@@ -15,7 +15,7 @@
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 need_simulator
-! is_loaded || skip_all "the driver is loaded"
+need_no_driver
 
 file=$(driver_file)
 

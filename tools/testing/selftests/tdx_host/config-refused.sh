@@ -14,7 +14,7 @@
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 need_simulator
-! is_loaded || skip_all "the driver is loaded"
+need_no_driver
 
 profile=$(sim profile)
 file=$(driver_file)

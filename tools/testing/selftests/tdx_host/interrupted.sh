@@ -6,6 +6,7 @@
 # run or change, and it makes no new ones until there is a TDX module again. When
 # TDX is lost it makes none any more. Needs the simulator.
 #
+# alone: it loses TDX in the end
 # vm: --sim profile=connect
 # vm: --sim profile=connect --append TDX_HOST_LEFT_BEHIND=1
 # vm: slow --cpus 4 --sockets 2 --sim profile=tdx-1.5.25

@@ -4,6 +4,7 @@
 # /dev/tdx_host: checks of images, and updates that succeed, are refused, wait,
 # meet each other, or whose caller is killed. Needs the simulator.
 #
+# alone: it loses TDX in the end
 # vm: --sim profile=connect
 # vm: slow --cpus 4 --sockets 2 --sim profile=tdx-1.5.25
 

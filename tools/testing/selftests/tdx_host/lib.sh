@@ -102,6 +102,11 @@ need_updates() {
 	[ -e "$firmware" ] || skip_all "the TDX module or P-SEAMLDR cannot be updated at run time"
 }
 
+# A machine on which no driver has configured TDX, at least none that is still there.
+need_no_driver() {
+	! is_loaded || skip_all "tdx-host is loaded"
+}
+
 # This driver, rather than the C driver of the same name.
 need_our_driver() {
 	need_driver

@@ -16,7 +16,7 @@ need_simulator
 # A kernel without patches has no other driver.
 [ -e "/lib/modules/$(uname -r)/rust/tdx-host.ko" ] || TDX_HOST_DRIVER=c
 [ -n "$(command -v tdxctl)" ] || skip_all "there is no tdxctl"
-! is_loaded || skip_all "a driver is loaded"
+need_no_driver
 
 node=/dev/tdx_host
 # The last test loses TDX; see lib.sh.
