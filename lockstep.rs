@@ -249,7 +249,7 @@ impl<F: Firmware> Lockstep<F> {
             Step::LpInit => self.lp_init(cpu),
             Step::Done | Step::Failed => return true,
             Step::Shutdown => (),
-            // The CPU that begins these has ended them, before another one could see them.
+            // No CPU is sent to these. They are the steps of the CPU that makes the call.
             Step::SysInit | Step::Update => (),
         }
         false
@@ -340,11 +340,16 @@ impl<F: Firmware> Lockstep<F> {
                     Some(last)
                 };
                 match installed {
-                    Some(true) => self.sys_init(cpu),
-                    // P-SEAMLDR does not say. TDH.SYS.INIT will, and does no harm.
-                    None if last => self.sys_init(cpu),
-                    _ if last => self.fail(cpu, None, Remains::HandoffData),
-                    _ => turns.current.store(behind, Release),
+                    Some(true) => self.initialized(cpu, self.sys_init()),
+                    Some(false) if last => self.fail(cpu, None, Remains::HandoffData),
+                    Some(false) => turns.current.store(behind, Release),
+                    // P-SEAMLDR does not say, but only a new module answers this.
+                    None => match self.sys_init() {
+                        Err(failure) if failure.status == Status::VMFAILINVALID && !last => {
+                            turns.current.store(behind, Release);
+                        }
+                        result => self.initialized(cpu, result),
+                    },
                 }
             }
             Err(error) if !error.recoverable => {
@@ -386,9 +391,14 @@ impl<F: Firmware> Lockstep<F> {
         Some(left < self.updates_left)
     }
 
-    fn sys_init(&self, cpu: &mut Cpu) {
+    fn sys_init(&self) -> Result<(), Failure> {
+        self.retry(|| self.firmware.sys_init())
+    }
+
+    /// Goes on from TDH.SYS.INIT, which `cpu` has made of the module that is installed.
+    fn initialized(&self, cpu: &mut Cpu, result: Result<(), Failure>) {
         cpu.step = Step::SysInit;
-        match self.retry(|| self.firmware.sys_init()) {
+        match result {
             Ok(()) => self.next(Step::LpInit),
             Err(failure) => self.fail_installed(cpu, failure),
         }

@@ -353,6 +353,8 @@ impl Firmware for &Mock {
             Call::SysInit,
             |_| 0,
             |state| match state.module {
+                // A round that was begun after it blocks it again.
+                _ if state.round != 0 => Err(VMFAILINVALID),
                 Module::Installed => Ok(()),
                 Module::Initialized | Module::New => Err(SYS_INIT_NOT_PENDING),
                 Module::Old | Module::ShutDown | Module::Wiped => Err(VMFAILINVALID),

@@ -582,6 +582,30 @@ mod tests {
     }
 
     #[test]
+    fn no_word_of_seamldr_with_a_round_open() -> Result {
+        // No call may follow the one that installs the new module: it would block that again, and
+        // no other update is left.
+        for open_round in [0b0001, 0b1000, 0b0101, 0b0111] {
+            for seed in 0..10 {
+                for (order, lead) in orders(4, seed) {
+                    let scenario = Scenario {
+                        seamldr: Seamldr::Silent,
+                        updates_left: 1,
+                        ..resumed(4, open_round)
+                    };
+                    let got = update(scenario, lead, order)?;
+                    check!(
+                        got.remains == DONE,
+                        "{:?} remains: {scenario:?}, {order:?}\n",
+                        got.remains
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn no_word_of_seamldr_after_sys_init() -> Result {
         // As far as is known the TDs can be saved, so nobody may give them up.
         let fault = Fault {
