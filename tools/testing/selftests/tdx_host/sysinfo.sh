@@ -28,10 +28,11 @@ quote=$((1 << 50)) fms_config=$((1 << 17))
 others=$(((offered | quote) & ~fms_config))
 # x87 and SSE alone.
 different=(--descriptor "features=$others" --descriptor xfam_fixed0=3)
-# Two leaves of CPUID instead of one.
-more_leaves=(
-	--descriptor 'cpuid_config=[[0x1, 0xFFFFFFFF, 0, 0, 0x1000, 0], [0x80000008, 0xFFFFFFFF, 0x00FF0000, 0, 0, 0]]'
-)
+# Two leaves of CPUID instead of one, with the other one behind it or before it.
+gpaw='0x80000008, 0xFFFFFFFF, 0x00FF0000, 0, 0, 0'
+other='0x1, 0xFFFFFFFF, 0, 0, 0x1000, 0'
+more_leaves=(--descriptor "cpuid_config=[[$gpaw], [$other]]")
+other_places=(--descriptor "cpuid_config=[[$other], [$gpaw]]")
 # A page more for a TD and for a vCPU. The TDX module has no use for TDs with less.
 larger=(--descriptor tdcs_base_size=28672 --descriptor tdvps_base_size=28672)
 
@@ -108,8 +109,17 @@ a_KVM_that_is_loaded_anew_goes_by_it_too() {
 more_leaves_of_CPUID_are_kept_from_KVM() {
 	becomes "${more_leaves[@]}" --descriptor xfam_fixed0=3
 	matches "$(tdbuild caps)" '^ok caps .* xfam 0x3 cpuid 1$'
-	matches "$(log)" 'virt/tdx: The new TDX module can configure more CPUID leaves'
+	matches "$(log)" 'virt/tdx: The new TDX module has more CPUID leaves, KVM offers them'
 	matches "$(tdbuild whole)" '^ok whole'
+	becomes
+	equal "$(tdbuild caps)" "$caps"
+}
+
+# KVM goes by a leaf's place.
+leaves_of_CPUID_in_other_places_are_warned_of() {
+	becomes "${other_places[@]}"
+	equal "$(tdbuild caps)" "$caps"
+	matches "$(log)" 'virt/tdx: The new TDX module has more CPUID leaves in another order'
 	becomes
 	equal "$(tdbuild caps)" "$caps"
 }
@@ -160,5 +170,6 @@ run_tests \
 	TDs_of_either_module_live_on \
 	a_KVM_that_is_loaded_anew_goes_by_it_too \
 	more_leaves_of_CPUID_are_kept_from_KVM \
+	leaves_of_CPUID_in_other_places_are_warned_of \
 	a_refused_update_changes_none_of_it \
 	features_that_are_gone_are_not_configured_any_more
