@@ -294,7 +294,7 @@ impl Update {
     /// Stops all CPUs and replaces the module, if it lets itself be shut down.
     fn attempt(
         &mut self,
-        params: &SeamldrParams,
+        params: &SeamldrParams<'_>,
         setup: &Setup,
         host: &Host<'_>,
     ) -> Result<(), Error> {

@@ -5,6 +5,8 @@
 //! The structures have the alignment that the targets ask for, which `kmalloc()` keeps for sizes
 //! that are a power of two.
 
+use core::marker::PhantomData;
+
 use kernel::{
     bindings,
     page::PAGE_SHIFT,
@@ -69,24 +71,25 @@ impl TdmrArray {
 /// SEAMLDR_PARAMS of the SEAM Loader Interface Specification: where an image's pages are.
 #[repr(C, align(4096))]
 #[derive(Zeroable)]
-pub(crate) struct SeamldrParams {
+pub(crate) struct SeamldrParams<'a> {
     version: u32,
     scenario: u32,
     sigstruct: u64,
     reserved: [u8; 104],
     nr_module_pages: u64,
     module_pages: [u64; MAX_MODULE_PAGES],
+    /// The pages at these addresses.
+    pages: PhantomData<&'a [u8]>,
 }
 
-static_assert!(size_of::<SeamldrParams>() == 4096);
+static_assert!(size_of::<SeamldrParams<'_>>() == 4096);
 
-impl SeamldrParams {
+impl<'a> SeamldrParams<'a> {
     /// Replace the running TDX module, rather than load the first one.
     const SCENARIO_UPDATE: u32 = 1;
 
-    /// Describes `image`, which must stay where it is in a page-aligned `vmalloc()`ed or
-    /// `vmap()`ed buffer for as long as the parameters are used.
-    pub(crate) fn new(image: &Image<'_>) -> Result<KBox<Self>> {
+    /// Describes `image`, which must be in a page-aligned `vmalloc()`ed or `vmap()`ed buffer.
+    pub(crate) fn new(image: &Image<'a>) -> Result<KBox<Self>> {
         let mut params = KBox::init(pin_init::init_zeroed::<Self>(), GFP_KERNEL)?;
         params.scenario = Self::SCENARIO_UPDATE;
         params.sigstruct = of_vmapped(image.sigstruct_page());

@@ -163,12 +163,12 @@ pub(crate) fn seamldr_info() -> Result<bindings::seamldr_info> {
 /// anything else that a CPU then does for it, so it is done before.
 pub(crate) struct Install<'a> {
     call: Call,
-    _params: PhantomData<&'a phys::SeamldrParams>,
+    _params: PhantomData<&'a phys::SeamldrParams<'a>>,
 }
 
 impl<'a> Install<'a> {
     /// The call with these parameters.
-    pub(crate) fn new(params: &'a phys::SeamldrParams) -> Self {
+    pub(crate) fn new(params: &'a phys::SeamldrParams<'a>) -> Self {
         Self {
             call: Call::seamldr_install(phys::of_object(params)),
             _params: PhantomData,
