@@ -230,8 +230,8 @@ impl fmt::Display for Error {
             Error::Canceled => write!(f, "canceled"),
             Error::TooOld(failure) => write!(
                 f,
-                "the running TDX module is too old to protect TDs that are being built, 1.5.24 \
-                 and later can: {failure}"
+                "the running TDX module is too old to protect TDs that are being built (of the 1.5 \
+                 line, 1.5.24 and later can): {failure}"
             ),
             Error::Unreadable(failure) | Error::Shutdown(failure) => write!(f, "{failure}"),
             Error::Aborted(abort) => match abort.failure {
@@ -358,7 +358,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "result={} step={} errno={} leaf={} status={:#x} name={} reason={} count={} from={} \
-             to={} attempts={} blackout_us={} total_blackout_us={}",
+             to={} attempts={} blackout_us={} total_blackout_us={} cpu=",
             self.outcome(),
             self.step(),
             self.errno(),
@@ -377,6 +377,10 @@ impl fmt::Display for Report {
             self.attempts,
             self.blackout_ns / 1000,
             self.total_blackout_ns / 1000,
-        )
+        )?;
+        match error.and_then(Error::cpu) {
+            Some(cpu) => write!(f, "{cpu}"),
+            None => f.write_str("-"),
+        }
     }
 }

@@ -236,7 +236,7 @@ impl Status {
                 Self(0xC000_0A21_0000_0000) => "NON_ORDERED_RESERVED_IN_TDMR",
                 Self(0xC000_0C00_0000_0000) => "METADATA_FIELD_ID_INCORRECT",
                 Self(0xC000_0C02_0000_0000) => "METADATA_FIELD_NOT_READABLE",
-                _ => "unknown status",
+                _ => "unknown",
             },
         }
     }

@@ -32,10 +32,10 @@ mod tests {
             (MODULE, 0xC000_0100_0000_000B, "OPERAND_INVALID"),
             (MODULE, 0xC000_050A_0000_0000, "SYS_INCOMPATIBLE_SIGSTRUCT"),
             (MODULE, 0xC000_0A11_0000_0102, "PAMT_OUTSIDE_CMRS"),
-            (MODULE, 0x1234_5678_0000_0000, "unknown status"),
+            (MODULE, 0x1234_5678_0000_0000, "unknown"),
             // The codes of the two targets must not be taken for each other.
             (P_SEAMLDR, 0x8000_0000_0000_0000, "EBADPARAM"),
-            (MODULE, 0x8000_0000_0000_0000, "unknown status"),
+            (MODULE, 0x8000_0000_0000_0000, "unknown"),
             (P_SEAMLDR, 0x8000_0000_0000_0003, "EBADCALL"),
             (P_SEAMLDR, 0x8000_0000_0000_0004, "EBADHANDOFF"),
             (P_SEAMLDR, 0x8000_0000_0000_0006, "EUNSUPPORTED"),
@@ -44,7 +44,7 @@ mod tests {
             (P_SEAMLDR, 0x8000_0000_0002_0000, "EBADSIG"),
             (P_SEAMLDR, 0x8000_0000_0002_0001, "EBADHASH"),
             (P_SEAMLDR, 0x8000_0000_0003_0001, "ENOENTROPY"),
-            (P_SEAMLDR, 0x8000_0000_0009_0009, "unknown status"),
+            (P_SEAMLDR, 0x8000_0000_0009_0009, "unknown"),
         ];
         for &(leaf, status, wanted) in TABLE {
             let got = Failure {

@@ -204,7 +204,7 @@ an_update() {
 	equal "$(sim version)" "$version"
 	equal "$(cat "$device/num_remaining_updates")" $((updates - 1))
 	us=$(($(field blackout_ns) / 1000))
-	equal "$(cat "$device/last_update")" "result=updated step=done errno=0 leaf=- status=0x0 name=- reason=- count=0 from=$old to=$version attempts=1 blackout_us=$us total_blackout_us=$us"
+	equal "$(cat "$device/last_update")" "result=updated step=done errno=0 leaf=- status=0x0 name=- reason=- count=0 from=$old to=$version attempts=1 blackout_us=$us total_blackout_us=$us cpu=-"
 	matches "$(driver_log)" "TDX module updated from $old to $version, $(nproc) CPUs stopped for $us us"
 }
 
@@ -480,6 +480,7 @@ an_interrupted_update_can_be_finished() {
 	equal "$(field errno) $(field outcome) $(field step)" 'EIO 3 6'
 	equal "$(field leaf) $(field status)" '0x8000000000000001 0x8000000000020001'
 	matches "$(field cpu)" '^[0-9]+$'
+	equal "$(last_update cpu)" "$(field cpu)"
 	matches "$(field text)" 'SEAMLDR.INSTALL'
 	equal "$(field from) $(field to)" "$old 0.0.00"
 	tdxsimctl fault clear

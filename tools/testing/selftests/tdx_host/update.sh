@@ -30,7 +30,7 @@ an_update() {
 	equal "$(sim module)" SYS_READY
 	matches "$(driver_log)" "TDX module updated from $old to $version, $(nproc) CPUs stopped for [0-9]+ us"
 	matches "$(cat "$device/last_update")" \
-		"^result=updated step=done errno=0 .* from=$old to=$version attempts=1 blackout_us=[0-9]+ total_blackout_us=[0-9]+$"
+		"^result=updated step=done errno=0 .* from=$old to=$version attempts=1 blackout_us=[0-9]+ total_blackout_us=[0-9]+ cpu=-$"
 }
 
 # The handoff version of the module and AVOID_COMPAT_SENSITIVE in bit 16; the
