@@ -68,7 +68,10 @@ impl kernel::Module for TdxHost {
 
         let setup = Setup::read();
         if setup.state == State::Absent {
-            pr_info!("no TDX module on this machine that could be configured\n");
+            pr_info!(
+                "no TDX module that can be configured: there is none, or configuring it has failed \
+                 before and only a reboot helps\n"
+            );
             return Err(ENODEV);
         }
 
