@@ -22,7 +22,7 @@ use crate::locks::{LockKey, Locks};
 use crate::mem::Memory;
 use crate::module::td::TdWorld;
 use crate::module::update::HandoffData;
-use crate::module::{self, Module, SigstructHandoff};
+use crate::module::{self, Module, SigstructHandoff, SysState};
 use crate::profile::PlatformProfile;
 use crate::regs::{Outcome, Regs};
 use crate::seamldr::sigstruct::Sigstruct;
@@ -119,6 +119,14 @@ impl State {
             None => "NONE",
             Some(_) if self.seamldr.is_module_blocked() => "BLOCKED",
             Some(module) => module.state.name(),
+        }
+    }
+
+    /// The same, as it is going to be at the end of the call that this LP is making.
+    fn module_state_after(&self, lp: usize) -> &'static str {
+        match &self.module {
+            Some(module) if module.becomes_ready_with == Some(lp) => SysState::Ready.name(),
+            _ => self.module_state(),
         }
     }
 }
@@ -283,7 +291,7 @@ impl Sim {
         let before = state.module_state();
         state.begin(leaf, lp, is_alone, host);
         let running = self.run(&mut state, leaf, lp, is_alone, regs, mem);
-        let after = state.module_state();
+        let after = state.module_state_after(lp);
         // What the model itself takes is a part of the latency.
         let taken_ns = host.now_ns().saturating_sub(t_ns);
         let wait_ns = running.wait_ns.saturating_sub(taken_ns);
@@ -407,7 +415,9 @@ impl Sim {
         let others_inside = inside
             .filter(|(other, _)| *other != lp)
             .any(|(_, leaf)| is_inside(leaf));
-        let is_blocked = state.seamldr.is_module_blocked();
+        // P-SEAMLDR lets others into the new module as the last thing that it does.
+        let is_installing = state.inside.contains(&Some(SeamldrLeaf::Install.into()));
+        let is_blocked = state.seamldr.is_module_blocked() || is_installing;
         let Some(module) = state.module.as_mut().filter(|_| !is_blocked) else {
             return Outcome::VmFailInvalid;
         };
@@ -511,6 +521,15 @@ impl State {
             self.locks.unlock(*key);
         }
         self.inside[lp] = None;
+        if let Some(module) = &mut self.module {
+            if module
+                .becomes_ready_with
+                .take_if(|with| *with == lp)
+                .is_some()
+            {
+                module.state = SysState::Ready;
+            }
+        }
         let seam_ns = self.seam_ns_at_begin[lp].saturating_add(running.wait_ns);
         self.seam_ns = self.seam_ns.max(seam_ns);
         if failed {

@@ -447,7 +447,7 @@ pub(super) fn key_config(
     call.random().map_err(|_| Status::KEY_GENERATION_FAILED)?;
     module.key_configured[call.package] = true;
     if module.key_configured.iter().all(|done| *done) {
-        module.state = SysState::Ready;
+        module.becomes_ready_with = Some(call.lp);
     }
     Ok(())
 }

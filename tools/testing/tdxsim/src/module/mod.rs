@@ -102,6 +102,8 @@ pub struct Module {
     pub mrseam: [u8; 48],
     /// Its global state.
     pub state: SysState,
+    /// It becomes SYS_READY at the end of the call that this LP is making.
+    pub becomes_ready_with: Option<usize>,
     /// Which LPs are initialised.
     pub lp_initialised: Vec<bool>,
     /// The TDMRs that it was configured with.
@@ -132,6 +134,7 @@ impl Module {
             sigstruct,
             mrseam,
             state: SysState::SysinitPending,
+            becomes_ready_with: None,
             lp_initialised: vec![false; lps],
             tdmrs: Vec::new(),
             global_keyid: 0,

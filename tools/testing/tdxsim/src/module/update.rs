@@ -126,7 +126,7 @@ pub(super) fn update(
     module.key_configured.fill(true);
     module.dynamic_pamt = data.dynamic_pamt;
     module.configured_features = features;
-    module.state = SysState::Ready;
+    module.becomes_ready_with = Some(call.lp);
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use crate::image::{signer, Image, PARAMS};
 use crate::machine::*;
 
 const SYS_BUSY: u64 = 0x8000_0202_0000_0000;
+const SYS_NOT_READY: u64 = 0xC000_0505_0000_0000;
 const RCX_BUSY: u64 = 0x8000_0200_0000_0001;
 
 /// A clock whose sleepers wait for the test.
@@ -55,6 +56,15 @@ impl Host for Gate {
     }
 }
 
+/// Opens a gate when a test is through with it, be it that it has failed: nobody waits for ever.
+struct Opens<'a>(&'a Gate);
+
+impl Drop for Opens<'_> {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
 /// Lets LPs make calls that take time, runs `meanwhile` while all of them are inside, then checks
 /// that they all end well.
 fn while_inside(machine: &Machine, calls: &[(usize, u64, u64)], meanwhile: impl FnOnce()) {
@@ -75,9 +85,11 @@ fn while_inside(machine: &Machine, calls: &[(usize, u64, u64)], meanwhile: impl 
                 scope.spawn(call)
             })
             .collect();
-        gate.wait_for_sleepers(calls.len());
-        meanwhile();
-        gate.open();
+        {
+            let _opens = Opens(gate);
+            gate.wait_for_sleepers(calls.len());
+            meanwhile();
+        }
         for thread in inside {
             assert_eq!(thread.join().unwrap(), (Outcome::Completed, 0));
         }
@@ -192,12 +204,12 @@ fn shutdown_needs_to_be_alone_inside() {
             };
             machine.sim.seamcall(1, &mut regs, &machine.ram, &gate);
         });
+        let _opens = Opens(&gate);
         gate.wait_for_sleepers(1);
         assert_eq!(machine.status(SHUTDOWN, &[1]), SYS_BUSY);
         assert_eq!(machine.state("module"), "SYS_READY");
         // A wrong operand is seen before.
         assert_eq!(machine.status(SHUTDOWN, &[5]), 0xC000_0100_0000_0001);
-        gate.open();
     });
     machine.ok(0, SHUTDOWN, &[1]);
 }
@@ -281,9 +293,47 @@ fn install_takes_its_time_on_each_lp() {
                 machine.raw(other, SEAMLDR_INSTALL, &[PARAMS]).0,
                 Outcome::VmFailInvalid
             );
+            // Nor is there a module before it is over.
+            for leaf in [INIT, LP_INIT, RD] {
+                assert_eq!(machine.raw(other, leaf, &[]).0, Outcome::VmFailInvalid);
+            }
         });
     }
     assert_eq!(machine.state("module"), "SYSINIT_PENDING");
+    machine.ok(0, INIT, &[]);
+}
+
+#[test]
+fn the_last_key_config_makes_the_module_ready_when_it_is_over() {
+    let machine = machine();
+    machine.initialise();
+    machine.configure();
+    machine.ok(0, KEY_CONFIG, &[]);
+    machine.control("latency TDH.SYS.KEY.CONFIG 1ms");
+    while_inside(&machine, &[(2, KEY_CONFIG, 0)], || {
+        // Another one that is refused meanwhile does not.
+        assert_eq!(machine.status(KEY_CONFIG, &[]), SYS_BUSY);
+        assert_eq!(machine.state("module"), "SYSCONFIG_DONE");
+    });
+    assert_eq!(machine.state("module"), "SYS_READY");
+}
+
+#[test]
+fn update_makes_the_module_ready_when_it_is_over() {
+    let machine = machine();
+    machine.make_ready();
+    machine.ok(0, SHUTDOWN, &[1]);
+    Image::new("profile = \"connect\"\n").load(&machine);
+    for lp in [0, 1, 2] {
+        machine.ok(lp, SEAMLDR_INSTALL, &[PARAMS]);
+    }
+    machine.initialise();
+    machine.control("latency TDH.SYS.UPDATE 1ms");
+    while_inside(&machine, &[(1, UPDATE, 0)], || {
+        assert_eq!(machine.state("module"), "SYSINIT_DONE");
+        assert_eq!(machine.status(SHUTDOWN, &[1]), SYS_NOT_READY);
+    });
+    assert_eq!(machine.state("module"), "SYS_READY");
 }
 
 #[test]
