@@ -201,7 +201,6 @@ functions! {
     scoreboard_new = "qemu_plugin_scoreboard_new": fn(usize) -> *mut Scoreboard;
     u64_get = "qemu_plugin_u64_get": fn(ScoreboardU64, c_uint) -> u64;
     u64_set = "qemu_plugin_u64_set": fn(ScoreboardU64, c_uint, u64);
-    num_vcpus = "qemu_plugin_num_vcpus": fn() -> c_int;
     g_byte_array_new = "g_byte_array_new": fn() -> *mut GByteArray;
     g_byte_array_append = "g_byte_array_append": fn(*mut GByteArray, *const u8, c_uint) -> *mut GByteArray;
     g_byte_array_free = "g_byte_array_free": fn(*mut GByteArray, c_int) -> *mut u8;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::{ptr, slice};
 
 use super::cpu::{Cpu, Reg};
-use super::layer::{instructions, layer, started, Blame, Handles, Layer, Pending};
+use super::layer::{instructions, layer, Blame, Handles, Layer, Pending};
 use super::{api, fatal, Frame, Next, Resume};
 
 /// The linear address of the first instruction after a reset.
@@ -199,10 +199,10 @@ extern "C" fn passed(index: c_uint, place: *mut c_void) {
 extern "C" fn reset(index: c_uint, _: *mut c_void) {
     let cpu = Cpu::new(index);
     // What was pending on any vCPU is not any more.
-    for index in 0..started(cpu.layer) {
-        cpu.layer.set_pending(index, Pending::Nothing);
-    }
-    for vcpu in &cpu.layer.vcpus {
+    for (index, vcpu) in (0..).zip(&cpu.layer.vcpus) {
+        if vcpu.is_made() {
+            cpu.layer.set_pending(index, Pending::Nothing);
+        }
         vcpu.interrupted.store(0, Ordering::Relaxed);
     }
     cpu.layer.plugin.reset(&cpu);

@@ -37,6 +37,12 @@ unsafe impl Send for Layer {}
 unsafe impl Sync for Layer {}
 
 impl Layer {
+    /// A vCPU's number for QEMU, if it exists.
+    fn index(&self, vcpu: usize) -> Option<c_uint> {
+        let is_made = self.vcpus.get(vcpu).is_some_and(Vcpu::is_made);
+        is_made.then(|| vcpu.try_into().ok()).flatten()
+    }
+
     /// Leaves work behind for a vCPU that exists.
     pub fn set_pending(&self, index: c_uint, pending: Pending) {
         if let Some(vcpu) = self.vcpus.get(index as usize) {
@@ -87,6 +93,12 @@ pub struct Blame {
 }
 
 impl Vcpu {
+    /// QEMU has made the vCPU, and the scoreboards have an entry for it. It counts a vCPU before it
+    /// has made room for it in them.
+    pub fn is_made(&self) -> bool {
+        self.registers.get().is_some()
+    }
+
     /// What is to be done.
     pub fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
@@ -117,12 +129,10 @@ pub fn layer() -> &'static Layer {
 /// A block counts as executed when it is entered.
 pub fn instructions(vcpu: usize) -> u64 {
     let layer = layer();
-    match c_uint::try_from(vcpu) {
+    match layer.index(vcpu) {
         // SAFETY: the entry is a scoreboard's, and the vCPU exists.
-        Ok(index) if index < started(layer) => unsafe {
-            (layer.api.u64_get)(layer.instructions, index)
-        },
-        _ => 0,
+        Some(index) => unsafe { (layer.api.u64_get)(layer.instructions, index) },
+        None => 0,
     }
 }
 
@@ -144,12 +154,9 @@ pub fn time_stamp() -> u64 {
 /// Asks for [`Plugin::interrupts_enabled`] when this vCPU enables interrupts the next time.
 pub fn watch(vcpu: usize) {
     let layer = layer();
-    match c_uint::try_from(vcpu) {
+    if let Some(index) = layer.index(vcpu) {
         // SAFETY: the entry is a scoreboard's, and the vCPU exists.
-        Ok(index) if index < started(layer) => unsafe {
-            (layer.api.u64_set)(layer.watched, index, 1);
-        },
-        _ => {}
+        unsafe { (layer.api.u64_set)(layer.watched, index, 1) };
     }
 }
 
@@ -158,11 +165,4 @@ pub fn sleep(time: Duration) {
     // SAFETY: this changes by how much the thread's timers may be late, and no memory.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as c_ulong) };
     thread::sleep(time);
-}
-
-/// How many vCPUs exist so far.
-pub fn started(layer: &Layer) -> c_uint {
-    // SAFETY: no arguments.
-    let started = unsafe { (layer.api.num_vcpus)() };
-    c_uint::try_from(started).unwrap_or(0)
 }
