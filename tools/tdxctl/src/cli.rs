@@ -45,14 +45,15 @@ impl Exit {
         ),
         (
             Self::Interrupted,
-            "An update was interrupted: the old TDX module is shut down and no other was \
-             installed. Every TD is intact but stands still. Update again with a good image, the \
-             previous one say, and do not reboot before that.",
+            "An update was interrupted: the old TDX module is shut down and no other one runs. TDs \
+             whose vCPUs do not run are intact; do not resume, change or destroy them. Update \
+             again with a good image, for example the previous one, and do not reboot before that.",
         ),
         (
             Self::Busy,
-            "Not now. TDs are being built, a present CPU is offline or another update runs. \
-             Nothing has changed: try again later, or with --wait.",
+            "Not now, and nothing has changed. TDs are being built or another update runs: try \
+             again later, or with --wait. Or a present CPU is offline, for which --wait does not \
+             wait: bring it online, or reboot without nosmt or maxcpus=.",
         ),
         (
             Self::Canceled,

@@ -47,12 +47,15 @@ impl State {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Absent => "no TDX module can be used",
-            Self::Unconfigured => "the TDX module waits to be configured",
+            Self::Unconfigured => {
+                "the driver is configuring the TDX module, which takes the longer the more memory \
+                 there is"
+            }
             Self::Ready => "the TDX module runs",
             Self::Updating => "an update is running",
             Self::Interrupted => {
-                "an update was interrupted; every TD can be saved, do not run them and update with \
-                 a good image"
+                "an update was interrupted; TDs that do not run can be saved, leave them alone and \
+                 update with a good image"
             }
             Self::Lost => "TDX and every TD are lost until the next reboot",
         }
@@ -317,6 +320,8 @@ pub struct LastUpdate {
     pub attempts: u32,
     /// For how long the last time, in microseconds.
     pub blackout_us: Option<u64>,
+    /// The CPU that a step after the shutdown failed on.
+    pub cpu: Option<u32>,
 }
 
 /// A number as "0x…".
@@ -360,6 +365,7 @@ impl LastUpdate {
                 .and_then(|count| count.try_into().ok())
                 .unwrap_or(0),
             blackout_us: number("blackout_us"),
+            cpu: number("cpu").and_then(|cpu| cpu.try_into().ok()),
         })
     }
 }
@@ -380,6 +386,9 @@ impl fmt::Display for LastUpdate {
         if let (Some(leaf), Some(name)) = (&self.leaf, &self.status_name) {
             write!(f, ", {leaf}: {name} ({:#018x})", self.status.unwrap_or(0))?;
         }
+        if let Some(cpu) = self.cpu {
+            write!(f, " on CPU {cpu}")?;
+        }
         match (self.reason.as_deref(), self.count) {
             (Some("td-build"), 1) => write!(f, ", 1 TD was being built"),
             (Some("td-build"), count) => write!(f, ", {count} TDs were being built"),
@@ -399,13 +408,13 @@ mod tests {
         assert_eq!(LastUpdate::parse("result=none"), None);
         let line = "result=refused step=shutdown errno=-16 leaf=TDH.SYS.SHUTDOWN \
                     status=0x8000051200020000 name=UPDATE_COMPAT_SENSITIVE reason=td-build count=2 \
-                    from=1.5.26 to=1.5.26 attempts=3 blackout_us=250 later=1";
+                    from=1.5.26 to=1.5.26 attempts=3 blackout_us=250 cpu=- later=1";
         let update = LastUpdate::parse(line).unwrap();
         assert_eq!(
             (update.errno, update.status, update.count),
             (-16, Some(0x8000_0512_0002_0000), 2)
         );
-        assert_eq!(update.from.as_deref(), Some("1.5.26"));
+        assert_eq!((update.from.as_deref(), update.cpu), (Some("1.5.26"), None));
         assert_eq!(
             update.to_string(),
             "refused in step shutdown (errno 16), TDH.SYS.SHUTDOWN: UPDATE_COMPAT_SENSITIVE \

@@ -21,8 +21,15 @@ const POLL: Duration = Duration::from_millis(10);
 pub enum Uploaded {
     /// Another upload runs, this one was not begun.
     NotNow,
-    /// It has ended with an error in the terms of the firmware class, "device-busy" say, or without.
+    /// It has ended with an error in the terms of the firmware class, as "device-busy", or without.
     Ended(Option<String>),
+}
+
+/// Whether the caller is allowed to upload.
+pub fn may_upload(host: &Host) -> bool {
+    let loading = host.path(&format!("{CLASS}/loading"));
+    let opened = fs::OpenOptions::new().write(true).open(loading);
+    !opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// Uploads an image and waits for the end.

@@ -53,11 +53,11 @@ const EXAMPLES: &[(&str, &str)] = &[
         "Say what is missing before TDs can run on this host.",
     ),
     (
-        "tdxctl check tdx_module.bin && tdxctl update tdx_module.bin",
+        "tdxctl check tdx_module.blob && tdxctl update tdx_module.blob",
         "Update the TDX module, if it would work.",
     ),
     (
-        "tdxctl update --yes --wait 10m tdx_module.bin",
+        "tdxctl update --yes --wait 10m tdx_module.blob",
         "The same without asking, and waiting for up to ten minutes for TDs that are being built.",
     ),
     (

@@ -182,7 +182,7 @@ pub fn td_builds(facts: &Facts) -> Option<Checked> {
         }
         (_, Ok(features)) if !features.contains(Features::UPDATE_COMPAT) => {
             "the running TDX module does not say that it protects TDs that are being built; one \
-             that does not, before 1.5.24, refuses the update and runs on"
+             that does not refuses the update, and runs on"
         }
         _ => return None,
     };

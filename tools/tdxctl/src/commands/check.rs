@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::cli::Exit;
 use crate::device::{text, Device, DEVICE};
-use crate::facts::{Facts, Interface};
+use crate::facts::{Facts, Interface, State};
 use crate::host::{Host, Unknown};
 use crate::image::Image;
 use crate::output::{self, Row, Verdict};
@@ -23,8 +23,10 @@ pub struct Checks {
     checked_by: &'static str,
     /// The update is possible, as far as is known.
     possible: bool,
-    /// Something is not known.
+    /// All is known.
     complete: bool,
+    /// The running TDX module may refuse to be replaced, whatever the image.
+    may_be_refused: bool,
     checks: Vec<Checked>,
     #[serde(skip)]
     incomplete_because: Option<String>,
@@ -66,9 +68,12 @@ impl Checks {
                 "the C driver checks nothing beforehand; these checks were made without it"
                     .to_owned(),
             ),
-            (None, Some(_)) => Some(format!(
-                "{DEVICE} cannot be asked; these checks were made without the driver"
-            )),
+            (None, Some(_)) => Some(match Device::open(host) {
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => format!(
+                    "only root may open {DEVICE}; these checks were made without the driver"
+                ),
+                _ => format!("{DEVICE} cannot be asked; these checks were made without the driver"),
+            }),
             (None, None) => {
                 Some("no driver is loaded; these checks were made without one".to_owned())
             }
@@ -79,13 +84,16 @@ impl Checks {
             "tdxctl"
         };
         let mut checks = by_driver.unwrap_or_else(|| preflight_here::run(host, facts, image));
-        checks.extend(facts.ok().and_then(preflight_here::td_builds));
+        let td_builds = facts.ok().and_then(preflight_here::td_builds);
+        let may_be_refused = td_builds.is_some() && interface != Some(Interface::Mainline);
+        checks.extend(td_builds);
 
         Ok(Self {
             image: path.display().to_string(),
             checked_by,
             possible: checks.iter().all(|check| check.verdict != Verdict::Fail),
             complete: checks.iter().all(|check| check.verdict != Verdict::Skip),
+            may_be_refused,
             checks,
             incomplete_because,
         })
@@ -118,8 +126,8 @@ impl Checks {
             .collect()
     }
 
-    /// Why an update would fail, or nothing.
-    pub fn obstacle(&self) -> Option<Failure> {
+    /// Why an update would fail in this state, or nothing.
+    pub fn obstacle(&self, state: Option<&State>) -> Option<Failure> {
         let failed = self
             .checks
             .iter()
@@ -128,8 +136,17 @@ impl Checks {
             .map(|check| format!("{}: {}", check.name, check.text))
             .collect();
         (!self.possible).then(|| {
-            let what = "the image cannot replace the running TDX module now";
-            Failure::new(self.exit(), format!("{what}: {}", failed.join("; ")))
+            let (exit, what) = match state {
+                Some(State::Interrupted) => (
+                    Exit::Interrupted,
+                    "the update is still interrupted, and this image cannot finish it now",
+                ),
+                _ => (
+                    self.exit(),
+                    "the image cannot replace the running TDX module now",
+                ),
+            };
+            Failure::new(exit, format!("{what}: {}", failed.join("; ")))
         })
     }
 
@@ -143,20 +160,28 @@ impl Checks {
     }
 
     fn conclusion(&self) -> String {
-        let verdict = match (self.possible, self.complete) {
-            (true, true) => Verdict::Pass,
-            (true, false) => Verdict::Note,
-            (false, _) => Verdict::Fail,
+        let (verdict, text) = match (self.possible, self.complete, self.may_be_refused) {
+            (false, ..) => (
+                Verdict::Fail,
+                "the image cannot replace the running TDX module now",
+            ),
+            (true, _, true) => (
+                Verdict::Note,
+                "nothing is against the image, but the running TDX module may refuse to be replaced",
+            ),
+            (true, false, _) => (
+                Verdict::Note,
+                "nothing known is against the image, but not all is known",
+            ),
+            (true, true, _) => (
+                Verdict::Pass,
+                "the image can replace the running TDX module now",
+            ),
         };
         let because = self
             .incomplete_because
             .as_ref()
             .map(|text| format!(" ({text})"));
-        let text = match verdict {
-            Verdict::Pass => "the image can replace the running TDX module now",
-            Verdict::Note => "nothing known is against the image, but not all is known",
-            _ => "the image cannot replace the running TDX module now",
-        };
         output::conclusion(verdict, &format!("{text}{}", because.unwrap_or_default()))
     }
 }

@@ -22,6 +22,11 @@ const KEYID_PARTITIONING: u32 = 0x87;
 /// What the kernel says when it sets the CPUs' bug flag for P-SEAMLDR.
 const SEAMLDR_BUG: &str = "seamret_invd_vmcs";
 
+/// What the driver says when it could not configure the TDX module, and of that when it cannot be
+/// tried again; `sysconfig.rs`.
+const STAYS_OFF: &str = "TDX stays off";
+const UNTIL_REBOOT: &str = "until the next reboot";
+
 /// What came out of a check.
 enum Outcome {
     Pass(String),
@@ -53,6 +58,8 @@ struct Evidence<'a> {
     cpus: Known<Cpus>,
     /// What the core says in the kernel log.
     log: Known<Vec<String>>,
+    /// What the driver says there.
+    driver_log: Known<Vec<String>>,
     driver: Known<Facts>,
 }
 
@@ -66,13 +73,23 @@ impl Evidence<'_> {
 
     /// The last line of the core's that has these words.
     fn said(&self, words: &str) -> Option<&str> {
-        let lines = self.log.as_ref().ok()?;
-        lines
-            .iter()
-            .rev()
-            .find(|line| line.contains(words))
-            .map(String::as_str)
+        last_with(&self.log, words)
     }
+
+    /// The driver's line about a failure to configure the TDX module.
+    fn driver_failed(&self) -> Option<&str> {
+        last_with(&self.driver_log, STAYS_OFF)
+    }
+}
+
+/// The last line of a log that has these words.
+fn last_with<'a>(log: &'a Known<Vec<String>>, words: &str) -> Option<&'a str> {
+    let lines = log.as_ref().ok()?;
+    lines
+        .iter()
+        .rev()
+        .find(|line| line.contains(words))
+        .map(String::as_str)
 }
 
 /// A check.
@@ -200,6 +217,7 @@ pub fn run(host: &Host, json: bool) -> Result<Exit, Failure> {
         host,
         cpus: host.cpus(),
         log: host.log("virt/tdx: "),
+        driver_log: host.log("tdx_host: "),
         driver: Facts::read(host),
     };
     let checks = make_all(&evidence);
@@ -412,11 +430,20 @@ fn driver(evidence: &Evidence<'_>) -> Outcome {
             "not loaded; the kernel has configured the TDX module itself, but updates need it: \
              \"modprobe tdx-host\"",
         ),
-        Err(unknown) => Outcome::fail(
-            unknown.to_string(),
-            "load it with \"modprobe tdx-host\", before kvm_intel; if it does not stay, the kernel \
-             log says why",
-        ),
+        Err(unknown) => match evidence.driver_failed() {
+            Some(line) => Outcome::fail(
+                format!("{unknown}; it said \"{line}\""),
+                match line.contains(UNTIL_REBOOT) {
+                    true => "see to that, and reboot",
+                    false => "see to that, and \"modprobe tdx-host\", before kvm_intel",
+                },
+            ),
+            None => Outcome::fail(
+                unknown.to_string(),
+                "load it with \"modprobe tdx-host\", before kvm_intel; if it does not stay, the \
+                 kernel log says why",
+            ),
+        },
     }
 }
 
@@ -428,13 +455,13 @@ fn state(evidence: &Evidence<'_>) -> Outcome {
         Ok(state @ (State::Ready | State::Updating)) => Outcome::pass(state.meaning()),
         Ok(state @ State::Interrupted) => Outcome::fail(
             state.meaning(),
-            "\"tdxctl update IMAGE\" with a good image, the previous one say; do not reboot before",
+            "\"tdxctl update IMAGE\" with a good image, for example the previous one; do not reboot \
+             before",
         ),
         Ok(state @ State::Lost) => Outcome::fail(state.meaning(), "reboot"),
         Ok(state @ State::Unconfigured) => Outcome::fail(
             state.meaning(),
-            "load the driver again, \"modprobe -r tdx-host\" and \"modprobe tdx-host\", and see \
-             what the kernel log says",
+            "wait; \"dmesg | grep tdx_host:\" says how far it is. Load kvm_intel after it",
         ),
         Ok(state @ State::Absent) => {
             Outcome::fail(state.meaning(), "see what the kernel log says, and reboot")

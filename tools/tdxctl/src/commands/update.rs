@@ -34,8 +34,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub struct Ended {
     #[serde(flatten)]
     pub update: LastUpdate,
-    /// The CPU that a step failed on.
-    pub cpu: Option<u32>,
     /// Why there was no update, in words.
     pub message: Option<String>,
     /// How long was waited for TD builds.
@@ -107,10 +105,16 @@ pub fn run(host: &Host, arguments: &cli::Update, json: bool) -> Result<Exit, Fai
     let checks = Checks::make(host, Ok(&facts), path, &bytes, &image)?;
     // That another update runs is no reason not to try: it may be over then, or is waited for.
     if let Some(obstacle) = checks
-        .obstacle()
+        .obstacle(facts.state.as_ref().ok())
         .filter(|_| !checks.only_fails("no-other-update"))
     {
         return Err(obstacle);
+    }
+    if !may_update(host) {
+        return Err(Failure::new(
+            Exit::Failed,
+            "only root may update the TDX module",
+        ));
     }
     if !arguments.yes && !agreed(&checks, &facts, &image)? {
         return Err(Failure::new(Exit::Failed, "not updated"));
@@ -144,6 +148,15 @@ pub fn run(host: &Host, arguments: &cli::Update, json: bool) -> Result<Exit, Fai
         tell(&ended, exit)?;
     }
     Ok(exit)
+}
+
+/// Whether the caller may, which is to be told before asking anything.
+fn may_update(host: &Host) -> bool {
+    match Device::open(host) {
+        Ok(Some(_)) => true,
+        Ok(None) => firmware::may_upload(host),
+        Err(error) => error.kind() != io::ErrorKind::PermissionDenied,
+    }
 }
 
 /// Shows what is about to happen, and asks.
@@ -201,7 +214,8 @@ fn tell(ended: &Ended, exit: Exit) -> Result<(), Failure> {
     let outcome = match exit {
         Exit::Lost => "update failed, TDX is lost until the next reboot",
         Exit::Interrupted => {
-            "update interrupted, every TD can be saved: do not run them and update with a good image"
+            "update interrupted, TDs that do not run can be saved: leave them alone and update with \
+             a good image"
         }
         Exit::Busy => "not updated, try again later",
         Exit::Canceled => "not updated, canceled",
@@ -304,8 +318,8 @@ impl From<&uapi::Update> for Ended {
                 to: some_version(&update.to),
                 attempts: update.attempts,
                 blackout_us: Some(update.blackout_ns / 1000),
+                cpu: update.cpu.try_into().ok(),
             },
-            cpu: update.cpu.try_into().ok(),
             message: (!said.is_empty()).then_some(said),
             waited_ms: 0,
             exit_status: 0,
@@ -392,8 +406,8 @@ impl Ended {
                 to,
                 attempts: 1,
                 blackout_us: None,
+                cpu: None,
             },
-            cpu: None,
             message: error.map(|error| format!("the firmware class says \"{error}\"")),
             waited_ms: 0,
             exit_status: 0,

@@ -426,7 +426,8 @@ an_interrupted_update_can_be_saved() {
 	has_verdict state fail
 	# What is refused changes nothing about that.
 	make_image bad.img --profile connect-next --cpu 0xA06D0
-	exits 1 tdxctl update --yes "$work/bad.img"
+	exits 4 tdxctl update --yes "$work/bad.img"
+	matches "$complaint" 'still interrupted, and this image cannot finish it'
 	tdxsimctl fault clear
 	json 0 update update --yes "$work/next.img"
 	has "\"from\":\"$old\""
