@@ -88,6 +88,25 @@ work_folder() {
 	trap 'rm -rf "$work"' EXIT
 }
 
+# built_from OUTPUT PATTERN...: what is in OUTPUT was built from files that match, and from
+# those in folders that do. Make and cargo go by times; a file with another content than
+# when it was built that is not newer, as an unpacked archive has, is one that they would
+# not see. OUTPUT is emptied then.
+built_from() {
+	local output=$1 list file is_trusted=1
+	shift
+	# shellcheck disable=SC2068 # patterns
+	list=$(cd "$project" && find $@ -name target -prune -o -type f -print0 | xargs -0 sha256sum | LC_ALL=C sort)
+	mkdir -p "$output"
+	if [ -e "$output/built-from" ]; then
+		while read -r _ file; do
+			[ "$project/$file" -nt "$output/built-from" ] || is_trusted=''
+		done < <(LC_ALL=C comm -13 "$output/built-from" - <<<"$list")
+		[ -n "$is_trusted" ] || find "$output" -mindepth 1 -maxdepth 1 -exec rm -rf {} +
+	fi
+	printf '%s\n' "$list" >"$output/built-from"
+}
+
 # keep N PATTERN: of what has such a name in the cache, keep the N that were used
 # last.
 keep() {
