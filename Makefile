@@ -108,7 +108,7 @@ help:
 	@echo 'CARGO=COMMAND          tools: another cargo than that of this machine, or, if it has'
 	@echo '                       none of 1.85 or newer, of the build root'
 	@echo 'KERNEL=debug           check, vm, kernel, driver: KASAN, lockdep, kmemleak'
-	@echo 'FAST=1                 check: without what takes long, the fault matrices say'
+	@echo 'FAST=1                 check: without what takes long, such as the fault matrices'
 	@echo 'FULL=1                 check: every case of the faults that lose TDX, 64 CPUs, each patch, speed beside mainline'
 	@echo 'TESTS="PATTERN..."     check: only these, as in TESTS="kunit selftests/load*"'
 	@echo 'JOBS=N                 check: so many at a time (2)'

@@ -21,7 +21,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// Those of the kernel, [`ENOMEM`] say; what is wrong with the image is evidence.
+/// Those of the kernel, such as [`ENOMEM`]; what is wrong with the image is evidence.
 pub(crate) fn gather(image: &Image<'_>) -> Result<Evidence> {
     let sigstruct = Sigstruct::new(image.sigstruct());
     let mut signed = KVec::new();

@@ -65,7 +65,8 @@ pub(crate) trait Upload {
     /// Asks [`Self::write`], which runs at the same time or is about to, to give up.
     fn cancel();
 
-    /// An upload has ended. What [`Self::cancel`] has asked of it does not count for the next one.
+    /// An upload has ended. What [`Self::cancel`] has asked of it does not count for the next one;
+    /// the class lets one through that comes in the moment after this.
     fn finish();
 }
 
@@ -100,7 +101,7 @@ impl<T: Upload> Registration<T> {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`], or what registering the device says, [`EEXIST`] for a name that is taken say.
+    /// [`ENOMEM`], or what registering the device says, as [`EEXIST`] for a name that is taken.
     pub(crate) fn new(
         module: &'static ThisModule,
         parent: &Device,

@@ -179,7 +179,7 @@ fn announce(report: &Report) {
         ),
         (Some(error @ Error::Aborted(_)), _, _) => match report.outcome() {
             Outcome::Interrupted => pr_err!(
-                "update interrupted: {error}; the TDs can be saved, do not run them and upload a good image\n"
+                "update interrupted: {error}; TDs can be saved, do not run them and upload a good image\n"
             ),
             _ => pr_err!("update failed: {error}; TDX is lost until the next reboot\n"),
         },

@@ -6,8 +6,8 @@
 //! finds then costs every TD on the host. Nearly all of it can be known before. The checks here
 //! change nothing, and each gives its verdict whatever the others say.
 //!
-//! This file uses `core` alone; see `image.rs`. What needs the kernel or the hardware, a digest or
-//! a CPU's identity say, is handed in.
+//! This file uses `core` alone; see `image.rs`. What needs the kernel or the hardware, such as a
+//! digest or a CPU's identity, is handed in.
 
 use core::fmt;
 

@@ -41,7 +41,8 @@ pub(crate) fn cpus(mask: &Cpumask) -> impl Iterator<Item = CpuId> + '_ {
         .filter(|&cpu| mask.test(cpu))
 }
 
-/// The physical package of `cpu`, which must have been online since boot.
+/// The physical package of `cpu`, or 0 if it was never online. The TDX module is not configured
+/// before each CPU was.
 pub(crate) fn package(cpu: CpuId) -> i32 {
     // SAFETY: `cpu` is a CPU.
     unsafe { bindings::topology_physical_package_id(u32::from(cpu) as c_int) }

@@ -255,7 +255,7 @@ fn init_tdmrs(tdmrs: &[Tdmr]) -> Result<(), Error> {
     progress.finish()
 }
 
-/// Initializes the PAMT of `tdmr`. A call does a part of it, that of 4 MiB of memory say, and
+/// Initializes the PAMT of `tdmr`. A call does a part of it, such as that of 4 MiB of memory, and
 /// the TDX module says which whole gigabytes are done.
 fn init_tdmr(tdmr: &Tdmr, progress: &Progress) -> seamcall::Result<()> {
     // A call does a page at the least, and a gigabyte has so many.

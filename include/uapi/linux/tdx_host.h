@@ -23,8 +23,10 @@
  * Members called @flags or @reserved must be zero. Those described as
  * "returned" are not read, whatever they hold.
  *
- * The following errors speak of the request. Nothing was done then, and nothing
- * is returned:
+ * The following errors speak of the request. Nothing was done then, and the
+ * outcome of an update is TDX_HOST_OUTCOME_NONE. The one exception is a structure
+ * that can be read but not be written to in the end: what EFAULT keeps from its
+ * caller then is in /sys/devices/faux/tdx_host/last_update.
  *
  *  - EPERM: The caller lacks CAP_SYS_ADMIN.
  *  - ENOTTY: There is no such ioctl.
@@ -203,7 +205,7 @@ enum tdx_host_verdict {
  * @error: The negative error code that an update would fail with; 0 unless
  *	@verdict is TDX_HOST_VERDICT_FAIL.
  * @reserved: Zero.
- * @name: The check's name, as the kernel log has it: "cpus-online" say.
+ * @name: The check's name, as the kernel log has it, for example "cpus-online".
  * @text: What is to be said of it in words, without a line break; empty for
  *	TDX_HOST_VERDICT_PASS.
  */
@@ -276,7 +278,8 @@ enum tdx_host_outcome {
 /**
  * enum tdx_host_step - The step that an update ended in
  * @TDX_HOST_STEP_DONE: All of them are done.
- * @TDX_HOST_STEP_START: Before the image was looked at.
+ * @TDX_HOST_STEP_START: Another update runs, there is no TDX module that could
+ *	be updated, or the kernel failed, for want of memory or so.
  * @TDX_HOST_STEP_IMAGE: The file is no image.
  * @TDX_HOST_STEP_PREFLIGHT: The image cannot replace the running module now.
  * @TDX_HOST_STEP_SHUTDOWN: The running module refused to be shut down.

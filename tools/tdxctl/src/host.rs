@@ -78,7 +78,7 @@ impl Host {
         self.read("/proc/cpuinfo").map(|text| Cpus::parse(&text))
     }
 
-    /// How many CPUs a list like "0-3,8" names, which `which` ("online", say) is.
+    /// How many CPUs a list like "0-3,8" names, which `which`, for example "online", is.
     pub fn count_cpus(&self, which: &str) -> Known<u32> {
         let path = format!("/sys/devices/system/cpu/{which}");
         let text = self.read(&path)?;
@@ -169,7 +169,7 @@ impl Host {
 /// What /proc/cpuinfo says, of the first CPU and of each package.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Cpus {
-    /// Who made them, "GenuineIntel" say.
+    /// Who made them, for example "GenuineIntel".
     pub vendor: String,
     /// The model in words.
     pub model_name: String,

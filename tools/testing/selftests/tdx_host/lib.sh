@@ -577,7 +577,7 @@ run_tests() {
 	end_tests
 }
 
-# What a program does before its first test counts, loading the driver say. Leaks
+# What a program does before its first test counts, such as to load the driver. Leaks
 # are looked for on a simulated host: elsewhere what the kernel has found so far
 # is not to be cleared.
 log_mark=''

@@ -118,7 +118,7 @@ install_cases() {
 }
 
 # Once the new module is installed, its failure leaves the handoff data: another
-# image, the same say, takes the TDs over. That needs one more update.
+# image, be it the same, takes the TDs over. That needs one more update.
 init_cases() {
 	local leaf=leaf=TDH.SYS.INIT
 	each new "$(statuses "${transient[@]}")"$'\nno-entropy\nhang=300ms' ''

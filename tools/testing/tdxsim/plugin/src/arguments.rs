@@ -4,8 +4,8 @@
 //!
 //! Two are the plugin's own. `sockets=N` says over how many packages QEMU spreads the vCPUs, as `-smp`
 //! does; QEMU tells a plugin only how many vCPUs there are. `watch=NAME@ADDRESS` sets the mark NAME
-//! whenever a vCPU comes to this address of the guest's kernel, a function of its say. All others are
-//! the model's; see [`tdxsim::config`].
+//! whenever a vCPU comes to this address of the guest's kernel, such as a function's. All others
+//! are the model's; see [`tdxsim::config`].
 
 use tdxsim::SimConfig;
 
