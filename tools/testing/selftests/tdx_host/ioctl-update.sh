@@ -18,6 +18,7 @@ load_kvm
 
 # KVM warns once when a TDX module is gone that it has TDs in.
 expected_splats='WARNING: .*\[kvm_intel\]|kvm_intel: SEAMCALL'
+expected_leaks='\[kvm_intel\]'
 profile=$(sim profile)
 profile=${profile%-next}
 

@@ -21,6 +21,7 @@ need_no_driver
 node=/dev/tdx_host
 # The last test loses TDX; see lib.sh.
 expected_splats='WARNING: .*\[kvm_intel\]|kvm_intel: SEAMCALL'
+expected_leaks='\[kvm_intel\]'
 [ "${TDX_HOST_DRIVER-}" != c ] || expected_splats+='|virt/tdx: SEAMCALL|seamldr: '
 
 profile=connect-next

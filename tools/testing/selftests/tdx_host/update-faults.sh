@@ -34,6 +34,7 @@ cpus=$(nproc)
 # core says that it could not read the system information, before it is asked
 # again.
 expected_splats='WARNING: .*\[kvm_intel\]|kvm_intel: SEAMCALL|virt/tdx: SEAMCALL \(0x0*22\) failed'
+expected_leaks='\[kvm_intel\]'
 
 # How long an update may take, in seconds.
 LIMIT=10
