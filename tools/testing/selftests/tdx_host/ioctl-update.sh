@@ -449,7 +449,7 @@ removal_is_refused_while_an_ioctl_runs() {
 	trust_test_key
 }
 
-# Twenty updates that are refused, and as many that are killed: of each, 40 MB of
+# Eight updates that are refused, and as many that are killed: of each, 16 MB of
 # images. The rest is slack for what the kernel keeps of its own.
 nothing_is_left_behind() {
 	local before after
@@ -464,11 +464,11 @@ nothing_is_left_behind() {
 	tds init
 	once
 	before=$(free_kib)
-	for _ in {1..20}; do
+	for _ in {1..8}; do
 		once
 	done
 	after=$(free_kib)
-	below $((before - after)) 30000
+	below $((before - after)) 12000
 }
 
 # What follows takes TDX from this machine until it is booted again.

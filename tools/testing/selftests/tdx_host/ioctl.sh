@@ -251,7 +251,7 @@ the_driver_stays_while_a_file_is_open() {
 	[ -e "$device" ]
 }
 
-# Each has an image's worth of memory; 20 that are forgotten are 40 MB. The rest
+# Each has an image's worth of memory; 8 that are forgotten are 16 MB. The rest
 # is slack for what the kernel keeps of its own.
 nothing_is_left_behind() {
 	local before after
@@ -265,11 +265,11 @@ nothing_is_left_behind() {
 	head -c $((498 * 4096)) /dev/zero >"$work/large"
 	once
 	before=$(free_kib)
-	for _ in {1..20}; do
+	for _ in {1..8}; do
 		once
 	done
 	after=$(free_kib)
-	below $((before - after)) 30000
+	below $((before - after)) 12000
 }
 
 tests=(
