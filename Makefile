@@ -111,7 +111,7 @@ help:
 	@echo 'FAST=1                 check: without what takes long, such as the fault matrices'
 	@echo 'FULL=1                 check: every case of the faults that lose TDX, 64 CPUs, each patch, speed beside mainline'
 	@echo 'TESTS="PATTERN..."     check: only these, as in TESTS="kunit selftests/load*"'
-	@echo 'JOBS=N                 check: so many at a time (2)'
+	@echo 'JOBS=N                 check: so many at a time (2; 3 with FAST=1)'
 	@echo 'VM="OPTION..."         vm: options of tools/testing/vm/run'
 	@echo 'TDX_HOST_CACHE=FOLDER  where build root, kernels and objects are kept'
 	@echo '                       ($${XDG_CACHE_HOME:-~/.cache}/tdx-host)'
