@@ -218,6 +218,7 @@ fn files_that_are_no_image_are_named_with_the_reason() {
     let host = Host::ours("no-image")
         .with("empty", "")
         .with("random", vec![0x5a; 3 * 4096])
+        .with("tdx_module_1.5.16.bin", vec![0; 2 * 4096])
         .with("short", &good.bytes()[..4096 * 4])
         .with("long", vec![0; 498 * 4096 + 1])
         .with("text", "#!/bin/sh\n");
@@ -226,6 +227,10 @@ fn files_that_are_no_image_are_named_with_the_reason() {
         ("sys", "is a folder"),
         ("empty", "is empty"),
         ("random", "not a TDX module image: format version: 0x5a5a"),
+        (
+            "tdx_module_1.5.16.bin",
+            "neither 0x100 nor 0x200; the images that Intel publishes have the suffix .blob",
+        ),
         (
             "short",
             "not a TDX module image: size: 16384 bytes, but the header says 20480",
