@@ -104,20 +104,21 @@ an_upload_of_nothing_changes_nothing() {
 	unchanged
 }
 
-# refused FILE: as what it is, or by its size, which the C driver does not tell from
-# the rest. All of it remains.
+# refused ERROR: $work/file is, for this. All of it remains.
 refused() {
 	before
-	case $(upload "$1") in
-	transferring:firmware-invalid) ;;
-	transferring:invalid-file-size) is_our_driver ;;
-	*)
-		echo "got: $(cat "$firmware/error")"
-		return 1
-		;;
-	esac
-	equal "$(cat "$firmware/remaining_size")" "$(stat -c %s "$1")"
+	equal "$(upload "$work/file")" "transferring:$1"
+	equal "$(cat "$firmware/remaining_size")" "$(stat -c %s "$work/file")"
 	unchanged
+}
+
+# refused_by_size: the C driver does not tell that from the rest.
+refused_by_size() {
+	if is_our_driver; then
+		refused invalid-file-size
+	else
+		refused firmware-invalid
+	fi
 }
 
 # number WIDTH VALUE: of so many bytes, little-endian.
@@ -141,51 +142,58 @@ header() {
 	number 1 "${3:-0}"
 }
 
-# with_pages [NUMBER]: what comes on stdin and so many pages of zeros, as a file.
+# with_pages NUMBER: what comes on stdin and so many pages of zeros, as $work/file.
 with_pages() {
 	{
 		cat
-		head -c $((${1:-3} * 4096)) /dev/zero
+		head -c $(($1 * 4096)) /dev/zero
 	} >"$work/file"
-	refused "$work/file"
 }
 
 noise_is_refused() {
 	noise $((3 * 4096)) >"$work/file"
-	refused "$work/file"
+	refused firmware-invalid
 }
 
 less_than_a_header_is_refused() {
 	header | head -c 4095 >"$work/file"
-	refused "$work/file"
+	refused_by_size
 }
 
 a_file_cut_short_is_refused() {
 	header | with_pages 2
+	refused_by_size
 }
 
 a_file_that_is_too_long_is_refused() {
 	header | with_pages 4
+	refused_by_size
 }
 
 another_format_is_refused() {
-	header 0x300 | with_pages
+	header 0x300 | with_pages 3
+	refused firmware-invalid
 }
 
 another_signature_is_refused() {
-	header 0x200 TDX-GLOB | with_pages
+	header 0x200 TDX-GLOB | with_pages 3
+	refused firmware-invalid
 }
 
 a_reserved_byte_is_refused() {
-	header 0x200 TDX-BLOB 1 | with_pages
+	header 0x200 TDX-BLOB 1 | with_pages 3
+	refused firmware-invalid
 }
 
 two_sigstruct_pages_are_refused() {
 	header 0x200 TDX-BLOB 0 2 2 | with_pages 4
+	refused firmware-invalid
 }
 
+# Such a file is longer than any image.
 too_many_module_pages_are_refused() {
 	header 0x200 TDX-BLOB 0 1 497 | with_pages 498
+	refused_by_size
 }
 
 tests=(version updates_are_offered_or_not)
