@@ -40,20 +40,16 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 pub fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Image<'a>> {
     Image::parse(bytes).map_err(|error| {
         // Intel publishes the parts of an image too, with the same name.
-        let is_part = ["bin", "sigstruct"].map(Some).contains(&suffix(path));
-        let hint = match is_part {
-            true => "; the images that Intel publishes have the suffix .blob",
-            false => "",
+        let suffix = path.extension().and_then(|suffix| suffix.to_str());
+        let hint = match suffix {
+            Some("bin" | "sigstruct") => "; the images that Intel publishes have the suffix .blob",
+            _ => "",
         };
         anyhow::anyhow!(
             "{} is not a TDX module image: {error}{hint}",
             path.display()
         )
     })
-}
-
-fn suffix(path: &Path) -> Option<&str> {
-    path.extension().and_then(|suffix| suffix.to_str())
 }
 
 /// Lets cryptography look at an image, as `inspect.rs` does in the driver.

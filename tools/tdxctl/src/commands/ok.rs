@@ -56,10 +56,8 @@ impl Outcome {
 struct Evidence<'a> {
     host: &'a Host,
     cpus: Known<Cpus>,
-    /// What the core says in the kernel log.
+    /// The kernel log.
     log: Known<Vec<String>>,
-    /// What the driver says there.
-    driver_log: Known<Vec<String>>,
     driver: Known<Facts>,
 }
 
@@ -73,23 +71,23 @@ impl Evidence<'_> {
 
     /// The last line of the core's that has these words.
     fn said(&self, words: &str) -> Option<&str> {
-        last_with(&self.log, words)
+        self.last_line("virt/tdx: ", words)
     }
 
     /// The driver's line about a failure to configure the TDX module.
     fn driver_failed(&self) -> Option<&str> {
-        last_with(&self.driver_log, STAYS_OFF)
+        self.last_line("tdx_host: ", STAYS_OFF)
     }
-}
 
-/// The last line of a log that has these words.
-fn last_with<'a>(log: &'a Known<Vec<String>>, words: &str) -> Option<&'a str> {
-    let lines = log.as_ref().ok()?;
-    lines
-        .iter()
-        .rev()
-        .find(|line| line.contains(words))
-        .map(String::as_str)
+    /// The last line of the kernel log by `who` that has these words.
+    fn last_line(&self, who: &str, words: &str) -> Option<&str> {
+        let lines = self.log.as_ref().ok()?;
+        lines
+            .iter()
+            .rev()
+            .find(|line| line.contains(who) && line.contains(words))
+            .map(String::as_str)
+    }
 }
 
 /// A check.
@@ -216,8 +214,7 @@ pub fn run(host: &Host, json: bool) -> Result<Exit, Failure> {
     let evidence = Evidence {
         host,
         cpus: host.cpus(),
-        log: host.log("virt/tdx: "),
-        driver_log: host.log("tdx_host: "),
+        log: host.log(""),
         driver: Facts::read(host),
     };
     let checks = make_all(&evidence);
