@@ -522,11 +522,8 @@ impl State {
         }
         self.inside[lp] = None;
         if let Some(module) = &mut self.module {
-            if module
-                .becomes_ready_with
-                .take_if(|with| *with == lp)
-                .is_some()
-            {
+            if module.becomes_ready_with == Some(lp) {
+                module.becomes_ready_with = None;
                 module.state = SysState::Ready;
             }
         }
