@@ -51,7 +51,7 @@ stop_the_background() {
 # TDs up to every stage, each destroyed again; it tells of a build that fails.
 builder() {
 	local answer
-	answer=$(tdbuild race 2 --pages 32 --vcpus 2)
+	answer=$(tdbuild race 2 --pages 32 --vcpus 2 --lock "$work/vm_list")
 	matches "$answer" '^ok race .* failed 0$'
 	echo "$answer" >>"$work/built"
 }
@@ -66,11 +66,17 @@ reader() {
 	matches "$(cat "$device/features_configured")" '^0x'
 }
 
+# No TD is destroyed while a CPU comes online: KVM's kvm_online_cpu() walks vm_list
+# without kvm_lock, and oopses when kvm_destroy_vm() takes a VM out (Linux 7.3,
+# arch/x86/kvm/x86.c and virt/kvm/kvm_main.c).
 hotplugger() {
 	# shellcheck disable=SC2031
 	local cpu=$((RANDOM % ($(nproc --all) - 1) + 1))
 	set_online "$cpu" 0 2>/dev/null || :
-	set_online "$cpu" 1 || echo "CPU $cpu cannot come back"
+	{
+		flock 9
+		set_online "$cpu" 1 || echo "CPU $cpu cannot come back"
+	} 9>"$work/vm_list"
 }
 
 # attempt NUMBER: an update to the other version. Counts what comes of it.

@@ -26,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -595,7 +596,20 @@ static const char * const stage_names[STAGES] = {
 	"init", "vcpu", "mem", "finalize", "fault",
 };
 
-static int build(struct td *td, enum stage last, __u64 pages, __u64 vcpus)
+/* Destroys a TD while it shares the lock of that open file, if there is one. */
+static int destroy_locked(struct td *td, int lock)
+{
+	int ret;
+
+	if (lock >= 0 && flock(lock, LOCK_SH))
+		return fail("lock");
+	ret = td_destroy(td);
+	if (lock >= 0)
+		flock(lock, LOCK_UN);
+	return ret;
+}
+
+static int build(struct td *td, enum stage last, __u64 pages, __u64 vcpus, int lock)
 {
 	if (td_init(td))
 		return -1;
@@ -609,10 +623,10 @@ static int build(struct td *td, enum stage last, __u64 pages, __u64 vcpus)
 		goto fail;
 	if (last >= FAULT && td_fault(td, pages))
 		goto fail;
-	return td_destroy(td);
+	return destroy_locked(td, lock);
 
 fail:
-	td_destroy(td);
+	destroy_locked(td, lock);
 	return -1;
 }
 
@@ -664,7 +678,7 @@ close_vm:
 
 static int cmd_whole(__u64 pages, __u64 vcpus)
 {
-	if (build(&tds[0], FAULT, pages, vcpus))
+	if (build(&tds[0], FAULT, pages, vcpus, -1))
 		return -1;
 	printf("ok whole pages %llu vcpus %llu\n", (unsigned long long)pages,
 	       (unsigned long long)vcpus);
@@ -681,18 +695,24 @@ static bool before(const struct timespec *end)
 }
 
 /* Builds TDs up to every stage in turn, for so many seconds. */
-static int cmd_race(__u64 seconds, __u64 pages, __u64 vcpus)
+static int cmd_race(__u64 seconds, __u64 pages, __u64 vcpus, const char *lock_file)
 {
 	unsigned long done[STAGES] = {};
 	unsigned long failed = 0;
 	struct timespec end;
+	int lock = -1;
 
+	if (lock_file) {
+		lock = open(lock_file, O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
+		if (lock < 0)
+			return fail("open_lock");
+	}
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	end.tv_sec += seconds;
 
 	for (int stage = INIT; before(&end) && failed < MAX_FAILURES;
 	     stage = (stage + 1) % STAGES) {
-		if (build(&tds[0], stage, pages, vcpus))
+		if (build(&tds[0], stage, pages, vcpus, lock))
 			failed++;
 		else
 			done[stage]++;
@@ -702,6 +722,8 @@ static int cmd_race(__u64 seconds, __u64 pages, __u64 vcpus)
 	for (int stage = INIT; stage < STAGES; stage++)
 		printf(" %s %lu", stage_names[stage], done[stage]);
 	printf(" failed %lu\n", failed);
+	if (lock >= 0)
+		close(lock);
 	return failed ? -1 : 0;
 }
 
@@ -714,8 +736,9 @@ static int print_usage(void)
 	      "  hold           begin a TD build and hold it until stdin ends\n"
 	      "  whole [--pages N] [--vcpus N]\n"
 	      "                 build a TD, finalise it, add a page, destroy it\n"
-	      "  race SECONDS [--pages N] [--vcpus N]\n"
-	      "                 build TDs in a loop, each up to another stage\n"
+	      "  race SECONDS [--pages N] [--vcpus N] [--lock FILE]\n"
+	      "                 build TDs in a loop, each up to another stage; no TD\n"
+	      "                 is destroyed while somebody has FILE locked\n"
 	      "  serve          read commands from stdin, one a line:\n"
 	      "                 [TD] init, vcpu, mem [PAGES], finalize,\n"
 	      "                 fault [PAGES], destroy; types, caps, quit;\n"
@@ -729,15 +752,18 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "pages", required_argument, NULL, 'p' },
 		{ "vcpus", required_argument, NULL, 'v' },
+		{ "lock", required_argument, NULL, 'l' },
 		{}
 	};
 	__u64 pages = 4, vcpus = 1, seconds;
-	const char *command;
+	const char *command, *lock = NULL;
 	int option;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (option == 'p' ? !parse_count(optarg, 0, &pages) :
+		if (option == 'l')
+			lock = optarg;
+		else if (option == 'p' ? !parse_count(optarg, 0, &pages) :
 		    option == 'v' ? !parse_count(optarg, 0, &vcpus) : true)
 			return print_usage();
 	}
@@ -748,7 +774,7 @@ int main(int argc, char **argv)
 	if (!strcmp(command, "race")) {
 		if (optind + 1 != argc || !parse_count(argv[optind], 0, &seconds))
 			return print_usage();
-		return cmd_race(seconds, pages, vcpus) ? 1 : 0;
+		return cmd_race(seconds, pages, vcpus, lock) ? 1 : 0;
 	}
 	if (optind != argc)
 		return print_usage();
