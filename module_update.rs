@@ -10,7 +10,6 @@ use kernel::{
     cpu::CpuId,
     device::Device,
     prelude::*,
-    processor::cpu_relax,
     str::CString,
     sync::{
         aref::ARef,
@@ -67,7 +66,10 @@ use crate::{
         Failure,
         InstallFailure, //
     },
-    stop_machine::stop_machine,
+    stop_machine::{
+        stop_machine,
+        wait_a_moment, //
+    },
     sysfs,
     task,
     uapi::Outcome, //
@@ -323,7 +325,7 @@ impl Update {
             }
 
             while !lockstep.poll(&mut cpu) {
-                cpu_relax();
+                wait_a_moment();
             }
         })?;
         let elapsed_ns = asked.elapsed().as_nanos();

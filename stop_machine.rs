@@ -2,7 +2,8 @@
 
 //! Running a function on all CPUs at once, with nothing else running.
 //!
-//! C header: [`include/linux/stop_machine.h`](srctree/include/linux/stop_machine.h)
+//! C headers: [`include/linux/stop_machine.h`](srctree/include/linux/stop_machine.h),
+//! [`include/linux/nmi.h`](srctree/include/linux/nmi.h)
 
 use core::ffi::c_void;
 
@@ -10,7 +11,8 @@ use kernel::{
     bindings,
     cpu::CpuId,
     error::to_result,
-    prelude::*, //
+    prelude::*,
+    processor::cpu_relax, //
 };
 
 use crate::smp;
@@ -42,4 +44,16 @@ pub(crate) fn stop_machine<F: Fn(CpuId) + Sync>(f: &F) -> Result {
             smp::online().as_raw(),
         )
     })
+}
+
+/// Waits a moment, for a function that runs in [`stop_machine()`] on a CPU that depends on another
+/// one.
+///
+/// As `multi_cpu_stop()` does while it waits, this tells the lockup detectors, which may panic, that
+/// the CPU does not hang: with many CPUs it can take long until each had its turn. The CPU that is
+/// waited for is still watched.
+pub(crate) fn wait_a_moment() {
+    cpu_relax();
+    // SAFETY: It writes what is this CPU's, and the CPU does not change in the stop.
+    unsafe { bindings::touch_nmi_watchdog() };
 }
