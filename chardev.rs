@@ -181,7 +181,7 @@ fn info(user: UserPtr) -> Result {
     }
     // Without this the call loses the current VMCS, which breaks KVM.
     if setup.seamldr_usable {
-        if let Ok(seamldr) = SeamldrInfo::read() {
+        if let Ok(seamldr) = inspect::seamldr_info() {
             put_seamldr(&mut info, &seamldr);
         }
     }

@@ -51,11 +51,16 @@ pub(crate) fn set_trusted_signer(signer: Option<Signer>) {
     *TRUSTED_SIGNER.lock() = signer;
 }
 
+/// What P-SEAMLDR says of itself.
+pub(crate) fn seamldr_info() -> seamcall::Result<SeamldrInfo> {
+    seamcall::retry(SeamldrInfo::read)
+}
+
 /// The version of the handoff data that the running module writes, or that the last one has left;
 /// `None` when there is neither.
 pub(crate) fn handoff_version(setup: &Setup) -> seamcall::Result<Option<u16>> {
     match setup.state {
-        State::Ready => metadata::module_hv().map(Some),
+        State::Ready => seamcall::retry(metadata::module_hv).map(Some),
         State::Interrupted => Ok(Some(setup.handoff_version)),
         State::Absent | State::Unconfigured | State::Lost => Ok(None),
     }
@@ -91,7 +96,7 @@ impl<'a> Candidate<'a> {
         cpus: &'b [u32],
         other_update: bool,
     ) -> Result<Host<'b>, outcome::Error> {
-        let seamldr = SeamldrInfo::read()?;
+        let seamldr = seamldr_info()?;
 
         Ok(Host {
             trusted_signer: trusted_signer(),

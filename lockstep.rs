@@ -39,11 +39,14 @@ use kernel::{
     }, //
 };
 
-use crate::status::{
-    Failure,
-    InstallFailure,
-    Leaf,
-    Status, //
+use crate::{
+    retry::retry,
+    status::{
+        Failure,
+        InstallFailure,
+        Leaf,
+        Status, //
+    }, //
 };
 
 /// The firmware as the steps of an update see it.
@@ -372,17 +375,14 @@ impl<F: Firmware> Lockstep<F> {
     /// Nothing else is a reason to repeat the call: P-SEAMLDR's own failures end the round, so it
     /// would be the first of another one.
     fn install_once(&self) -> Result<(), InstallFailure> {
-        let mut result = self.firmware.install();
-        for _ in 1..TRIES {
-            match &result {
-                Err(error) if error.failure.status == Status::VMFAILINVALID => {
-                    self.firmware.pause();
-                }
-                _ => break,
-            }
-            result = self.firmware.install();
-        }
-        result
+        retry(
+            TRIES,
+            |result: &Result<(), InstallFailure>| {
+                result.is_err_and(|error| error.failure.status == Status::VMFAILINVALID)
+            },
+            || self.firmware.pause(),
+            || self.firmware.install(),
+        )
     }
 
     /// Whether P-SEAMLDR has recorded an update since this one began; `None` when it does not say.
@@ -466,14 +466,13 @@ impl<F: Firmware> Lockstep<F> {
 
     /// Repeats `call` while it fails for a reason that may pass.
     fn retry(&self, call: impl Fn() -> Result<(), Failure>) -> Result<(), Failure> {
-        let mut result = call();
-        for _ in 1..TRIES {
-            match &result {
-                Err(failure) if failure.status.is_transient() => self.firmware.pause(),
-                _ => break,
-            }
-            result = call();
-        }
-        result
+        retry(
+            TRIES,
+            |result: &Result<(), Failure>| {
+                result.is_err_and(|failure| failure.status.is_transient())
+            },
+            || self.firmware.pause(),
+            call,
+        )
     }
 }

@@ -54,6 +54,7 @@ use crate::{
         Preflight,
         Verdict, //
     },
+    retry::retry,
     seamcall,
     setup::{
         self,
@@ -432,13 +433,8 @@ impl Firmware for Running<'_> {
     fn updates_left(&self) -> Option<u32> {
         const TRIES: u32 = 100;
 
-        for _ in 0..TRIES {
-            if let Ok(info) = SeamldrInfo::read() {
-                return Some(info.num_remaining_updates);
-            }
-            self.pause();
-        }
-        None
+        let info = retry(TRIES, Result::is_err, || self.pause(), SeamldrInfo::read);
+        info.ok().map(|info| info.num_remaining_updates)
     }
 
     fn sys_init(&self) -> Result<(), Failure> {

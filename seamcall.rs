@@ -12,6 +12,10 @@ use kernel::{
         code::*,
         Error, //
     },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
     types::Opaque, //
 };
 
@@ -19,11 +23,12 @@ use crate::{
     features::Features,
     operands::Call,
     phys,
+    retry,
     status::{
         Failure,
         InstallFailure,
         Status, //
-    },
+    }, //
 };
 
 /// The output registers of a SEAMCALL.
@@ -90,6 +95,22 @@ fn call(
             status,
         }),
     }
+}
+
+/// Repeats `call`, with a millisecond in between, while it fails for a reason that may pass.
+pub(crate) fn retry<T>(call: impl FnMut() -> Result<T>) -> Result<T> {
+    const TRIES: u32 = 100;
+
+    retry::retry(
+        TRIES,
+        |result: &Result<T>| {
+            result
+                .as_ref()
+                .is_err_and(|failure| failure.status.is_transient())
+        },
+        || fsleep(Delta::from_millis(1)),
+        call,
+    )
 }
 
 /// TDH.SYS.INIT

@@ -23,7 +23,8 @@ use kernel::{
 
 use crate::{
     features::Features,
-    metadata::Version, //
+    metadata::Version,
+    retry, //
 };
 
 /// What the host has of TDX.
@@ -209,13 +210,10 @@ pub(crate) fn refresh_sysinfo() -> Result {
 fn retry(read: impl Fn() -> Result) -> Result {
     const TRIES: u32 = 3;
 
-    let mut result = read();
-    for _ in 1..TRIES {
-        if result.is_ok() {
-            break;
-        }
-        fsleep(Delta::from_millis(10));
-        result = read();
-    }
-    result
+    retry::retry(
+        TRIES,
+        Result::is_err,
+        || fsleep(Delta::from_millis(10)),
+        read,
+    )
 }

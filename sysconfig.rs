@@ -21,8 +21,6 @@ use kernel::{
         Relaxed, //
     },
     time::{
-        delay::fsleep,
-        Delta,
         Instant,
         Monotonic, //
     }, //
@@ -33,7 +31,10 @@ use crate::{
     metadata,
     parallel,
     phys::TdmrArray,
-    seamcall,
+    seamcall::{
+        self,
+        retry, //
+    },
     setup::{
         self,
         Setup,
@@ -276,22 +277,6 @@ fn init_tdmr(tdmr: &Tdmr, progress: &Progress) -> seamcall::Result<()> {
         smp::cond_resched();
     }
     Ok(())
-}
-
-/// How often a SEAMCALL is made before a transient failure counts.
-const TRIES: u32 = 100;
-
-/// Repeats `call` while it fails for a reason that may pass.
-fn retry<T>(mut call: impl FnMut() -> seamcall::Result<T>) -> seamcall::Result<T> {
-    let mut result = call();
-    for _ in 1..TRIES {
-        match &result {
-            Err(failure) if failure.status.is_transient() => fsleep(Delta::from_millis(1)),
-            _ => break,
-        }
-        result = call();
-    }
-    result
 }
 
 /// How far the initialization of TDMRs is, shared by those that work on it.

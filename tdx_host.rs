@@ -33,6 +33,7 @@ mod outcome;
 mod parallel;
 mod phys;
 mod preflight;
+mod retry;
 mod seamcall;
 mod setup;
 mod sigstruct;

@@ -32,6 +32,8 @@ mod operands;
 #[allow(dead_code)]
 #[path = "../preflight.rs"]
 mod preflight;
+#[path = "../retry.rs"]
+mod retry;
 #[allow(dead_code)]
 #[path = "../sigstruct.rs"]
 mod sigstruct;
