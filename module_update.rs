@@ -307,7 +307,8 @@ impl Update {
                 // It is known of a module that runs or was shut down, and `setup` is of one.
                 hv: host.running_hv.unwrap_or_default(),
                 features: setup.configured,
-                old: self.from.unwrap_or_default(),
+                old_version: setup.last_version,
+                old_offered: setup.last_offered,
             },
             smp::present().weight(),
             host.updates_left,
@@ -409,8 +410,9 @@ struct Running<'a> {
     hv: u16,
     /// What the TDX module is configured with.
     features: Features,
-    /// The version of the old module, for when the new one's can't be read.
-    old: Version,
+    /// The version of the old module and what it offered, for when the new one's can't be read.
+    old_version: Version,
+    old_offered: Features,
 }
 
 impl Firmware for Running<'_> {
@@ -457,7 +459,9 @@ impl Firmware for Running<'_> {
             Err(failure) => return Err(failure),
         };
 
-        setup::module_updated(features, Version::read().unwrap_or(self.old));
+        let offered = metadata::features().unwrap_or(self.old_offered);
+        let version = Version::read().unwrap_or(self.old_version);
+        setup::module_updated(features, offered, version);
         Ok(())
     }
 

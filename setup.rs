@@ -95,10 +95,10 @@ impl Setup {
 
         Self {
             state: match setup.state {
-                bindings::tdx_host_state_TDX_HOST_PREPARED => State::Unconfigured,
-                bindings::tdx_host_state_TDX_HOST_READY => State::Ready,
-                bindings::tdx_host_state_TDX_HOST_INTERRUPTED => State::Interrupted,
-                bindings::tdx_host_state_TDX_HOST_LOST => State::Lost,
+                bindings::tdx_host_core_state_TDX_HOST_PREPARED => State::Unconfigured,
+                bindings::tdx_host_core_state_TDX_HOST_READY => State::Ready,
+                bindings::tdx_host_core_state_TDX_HOST_INTERRUPTED => State::Interrupted,
+                bindings::tdx_host_core_state_TDX_HOST_LOST => State::Lost,
                 _ => State::Absent,
             },
             global_keyid: setup.global_keyid,
@@ -175,32 +175,34 @@ impl Tdmr {
 ///
 /// That of reading; nothing is offered then.
 pub(crate) fn module_configured(features: Features) -> Result {
-    // SAFETY: There is no precondition.
+    // SAFETY: Only the load of the driver calls this, and nothing else changes the state meanwhile.
     retry(|| to_result(unsafe { bindings::tdx_host_module_configured(features.bits()) }))
 }
 
 /// The TDX module cannot be configured any more: free what was prepared for it.
 pub(crate) fn module_failed() {
-    // SAFETY: There is no precondition.
+    // SAFETY: Only the load of the driver calls this, and nothing else changes the state meanwhile.
     unsafe { bindings::tdx_host_module_failed() };
 }
 
 /// The TDX module was shut down; `recoverable` says whether its TDs can still be saved, with the
 /// handoff data of version `hv` that it has left. For when all CPUs are stopped.
 pub(crate) fn module_gone(recoverable: bool, hv: u16) {
-    // SAFETY: There is no precondition.
+    // SAFETY: This writes integers and flags, of which nobody sees some without the others as all
+    // CPUs are stopped.
     unsafe { bindings::tdx_host_module_gone(recoverable, hv) };
 }
 
-/// Another TDX module has taken over. For when all CPUs are stopped.
-pub(crate) fn module_updated(features: Features, version: Version) {
-    // SAFETY: The core only reads the version, before it returns.
-    unsafe { bindings::tdx_host_module_updated(features.bits(), &version.into()) };
+/// Another TDX module has taken over. It was given `features`, and offers `offered`. For one CPU
+/// while all are stopped.
+pub(crate) fn module_updated(features: Features, offered: Features, version: Version) {
+    // SAFETY: As in `module_gone()`. The core only reads the version, before it returns.
+    unsafe { bindings::tdx_host_module_updated(features.bits(), offered.bits(), &version.into()) };
 }
 
 /// Reads the rest of the system information after an update, and replaces it where it differs.
 pub(crate) fn refresh_sysinfo() -> Result {
-    // SAFETY: There is no precondition.
+    // SAFETY: Only the update that runs calls this, and nothing else changes the state meanwhile.
     retry(|| to_result(unsafe { bindings::tdx_host_refresh_sysinfo() }))
 }
 
