@@ -191,7 +191,7 @@ pub(crate) struct Lockstep<F> {
     cpus: u32,
     /// How many more updates P-SEAMLDR could record when this one began.
     updates_left: u32,
-    /// The update goes on from an earlier one that was interrupted.
+    /// The update goes on from an earlier one that was interrupted: there should be no module.
     resumed: bool,
     step: Atomic<Step>,
     /// Whose turn it is in [`Step::Install`] and in [`Step::InstallAgain`].
@@ -213,7 +213,7 @@ const TRIES: u32 = 1000;
 
 impl<F: Firmware> Lockstep<F> {
     /// An update by `cpus` CPUs, when P-SEAMLDR can record `updates_left` more. `resumed`: the old
-    /// module is shut down already.
+    /// module was shut down by an earlier one.
     pub(crate) fn new(firmware: F, cpus: u32, updates_left: u32, resumed: bool) -> Self {
         Self {
             firmware,
@@ -286,13 +286,14 @@ impl<F: Firmware> Lockstep<F> {
         if !self.firmware.all_cpus_online(self.cpus) {
             return self.fail(cpu, None, before);
         }
-        if self.resumed {
-            return self.next(Step::Install);
-        }
-
         match self.retry(|| self.firmware.shutdown()) {
             Ok(()) => {
                 self.firmware.gone(true);
+                self.next(Step::Install);
+            }
+            // There should be none to shut down, but to install over a module that runs after all,
+            // whatever it has answered before, would cost its TDs.
+            Err(failure) if self.resumed && !failure.status.is(Status::UPDATE_COMPAT_SENSITIVE) => {
                 self.next(Step::Install);
             }
             Err(failure) => {
@@ -336,31 +337,27 @@ impl<F: Firmware> Lockstep<F> {
         let unsure = self.resumed || cpu.step == Step::InstallAgain;
 
         match self.install_once() {
+            Ok(()) if !unsure && !last => turns.current.store(behind, Release),
+            Ok(()) if !unsure => self.initialized(cpu, self.sys_init()),
             Ok(()) => {
-                let installed = if unsure {
-                    self.is_installed()
-                } else {
-                    Some(last)
-                };
-                match installed {
-                    Some(true) => self.initialized(cpu, self.sys_init()),
-                    Some(false) if last => self.fail(cpu, None, Remains::HandoffData),
-                    Some(false) => turns.current.store(behind, Release),
-                    // P-SEAMLDR does not say, but only a new module answers this.
-                    None => match self.sys_init() {
-                        Err(failure) if failure.status == Status::VMFAILINVALID && !last => {
-                            turns.current.store(behind, Release);
-                        }
-                        result => self.initialized(cpu, result),
-                    },
+                // Only a new module takes TDH.SYS.INIT, whatever P-SEAMLDR says.
+                let is_missing = self.is_installed() == Some(false);
+                match self.sys_init() {
+                    Err(failure) if !last && (is_missing || failure.status.is_gone()) => {
+                        turns.current.store(behind, Release);
+                    }
+                    Err(failure) if is_missing && failure.status.is_gone() => {
+                        self.fail(cpu, None, Remains::HandoffData);
+                    }
+                    result => self.initialized(cpu, result),
                 }
-            }
-            Err(error) if !error.recoverable => {
-                self.fail(cpu, Some(error.failure), Remains::Nothing);
             }
             Err(error) => match error.failure.status {
                 Status::SEAMLDR_EBADCALL if unsure && !last => {
                     turns.current.store(behind, Release);
+                }
+                _ if !error.recoverable => {
+                    self.fail(cpu, Some(error.failure), Remains::Nothing);
                 }
                 status if status.is_transient_install() && cpu.step == Step::Install => {
                     self.next(Step::InstallAgain);
@@ -429,9 +426,9 @@ impl<F: Firmware> Lockstep<F> {
     /// Until TDH.SYS.UPDATE succeeds the handoff data is valid, and another module can take it
     /// over. That takes one more record of P-SEAMLDR's.
     fn fail_installed(&self, cpu: &mut Cpu, failure: Failure) {
-        let remains = if failure.status.is(Status::SYS_INVALID_HANDOFF)
-            || self.firmware.updates_left() == Some(0)
-        {
+        let no_update_is_left =
+            || self.updates_left <= 1 && self.firmware.updates_left() == Some(0);
+        let remains = if failure.status.is(Status::SYS_INVALID_HANDOFF) || no_update_is_left() {
             Remains::Nothing
         } else {
             Remains::HandoffData

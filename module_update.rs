@@ -65,7 +65,8 @@ use crate::{
     smp,
     status::{
         Failure,
-        InstallFailure, //
+        InstallFailure,
+        Status, //
     },
     stop_machine::{
         stop_machine,
@@ -425,7 +426,18 @@ impl Firmware for Running<'_> {
     }
 
     fn is_running(&self) -> bool {
-        !metadata::module_hv().is_err_and(|failure| failure.status.is_gone())
+        const TRIES: u32 = 100;
+
+        // One that was shut down says so. One that does not answer may only be busy.
+        let answer = retry(
+            TRIES,
+            |answer: &seamcall::Result<u16>| {
+                answer.is_err_and(|failure| failure.status == Status::VMFAILINVALID)
+            },
+            || self.pause(),
+            metadata::module_hv,
+        );
+        !answer.is_err_and(|failure| failure.status.is_gone())
     }
 
     fn install(&self) -> Result<(), InstallFailure> {

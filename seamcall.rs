@@ -178,6 +178,10 @@ pub(crate) fn seamldr_info() -> Result<bindings::seamldr_info> {
     Ok(unsafe { *info.get() })
 }
 
+/// RDX of a SEAMLDR.INSTALL that failed when the old module's memory was no longer intact; 0 means
+/// that it is.
+const OLD_MODULE_IS_LOST: u64 = 1;
+
 /// SEAMLDR.INSTALL, ready to be made.
 ///
 /// Every CPU makes it while all are stopped. Looking up where the parameters are takes longer than
@@ -205,7 +209,7 @@ impl<'a> Install<'a> {
                     leaf: self.call.leaf,
                     status,
                 },
-                recoverable: regs.rdx == 0,
+                recoverable: regs.rdx != OLD_MODULE_IS_LOST,
             }),
         }
     }

@@ -76,6 +76,12 @@ pub(crate) enum Seamldr {
     Refusing,
     /// SEAMLDR.INFO does not answer.
     Silent,
+    /// SEAMLDR.INFO says that no update was recorded.
+    NeverFewer,
+    /// SEAMLDR.INFO says that one was.
+    AlwaysFewer,
+    /// SEAMLDR.INFO says that no update is left.
+    NoneLeft,
 }
 
 /// What an update starts from.
@@ -89,8 +95,10 @@ pub(crate) struct Scenario {
     pub(crate) new_cpus: u32,
     /// How many more updates P-SEAMLDR can record.
     pub(crate) updates_left: u32,
-    /// The old module is shut down already.
+    /// The old module was shut down by an earlier update.
     pub(crate) resumed: bool,
+    /// It runs all the same, as it was taken for gone.
+    pub(crate) runs_on: bool,
     /// CPUs, by their bits, that have called SEAMLDR.INSTALL in a round that is still open.
     pub(crate) open_round: u64,
     /// P-SEAMLDR's behaviour.
@@ -188,7 +196,7 @@ impl Mock {
     pub(crate) fn new(scenario: Scenario) -> Result<Pin<KBox<Self>>> {
         let state = State {
             cpu: 0,
-            module: if scenario.resumed {
+            module: if scenario.resumed && !scenario.runs_on {
                 Module::ShutDown
             } else {
                 Module::Old
@@ -345,7 +353,15 @@ impl Firmware for &Mock {
     }
 
     fn updates_left(&self) -> Option<u32> {
-        (self.scenario.seamldr != Seamldr::Silent).then(|| self.state.lock().updates_left)
+        match self.scenario.seamldr {
+            Seamldr::Silent => None,
+            Seamldr::NeverFewer => Some(self.scenario.updates_left),
+            Seamldr::AlwaysFewer => self.scenario.updates_left.checked_sub(1),
+            Seamldr::NoneLeft => Some(0),
+            Seamldr::Sound | Seamldr::Waiting | Seamldr::Refusing => {
+                Some(self.state.lock().updates_left)
+            }
+        }
     }
 
     fn sys_init(&self) -> Result<(), Failure> {

@@ -76,7 +76,7 @@ fn update(scenario: Scenario, lead: u32, order: Order) -> Result<Report> {
     );
 
     let was_told = match remains {
-        Some(Remains::OldModule) => gone.is_none(),
+        Some(Remains::OldModule) => gone == scenario.resumed.then_some(true),
         None | Some(Remains::HandoffData) => gone == Some(true),
         Some(Remains::Nothing) => gone == Some(false),
     };
@@ -120,6 +120,7 @@ const fn clean(cpus: u32) -> Scenario {
         new_cpus: 0,
         updates_left: 2,
         resumed: false,
+        runs_on: false,
         open_round: 0,
         seamldr: Seamldr::Sound,
         fault: None,
@@ -414,6 +415,24 @@ mod tests {
     }
 
     #[test]
+    fn resumed_with_a_module_that_runs_after_all() -> Result {
+        // To install over it would cost its TDs.
+        const FAULTS: &[Row] = &[
+            (Shutdown, At::First, 3, SYS_BUSY, false, DONE),
+            (Shutdown, At::First, 1, SENSITIVE, false, OLD),
+        ];
+        for cpus in CPUS {
+            let scenario = Scenario {
+                runs_on: true,
+                ..resumed(cpus, 0)
+            };
+            each_order(scenario, 4, Shutdown, DONE)?;
+            each_fault(FAULTS, scenario)?;
+        }
+        Ok(())
+    }
+
+    #[test]
     fn transient_failures_are_waited_for() -> Result {
         for (call, status) in [
             (Shutdown, SYS_BUSY),
@@ -559,6 +578,10 @@ mod tests {
             (Seamldr::Silent, false, DONE, false),
             // Who does not know it finds out.
             (Seamldr::Silent, true, DONE, false),
+            // What it says wrong does not count for more than what the module does.
+            (Seamldr::NeverFewer, true, DONE, false),
+            (Seamldr::AlwaysFewer, true, DONE, false),
+            (Seamldr::NoneLeft, true, DONE, false),
         ];
         for cpus in CPUS {
             for &(seamldr, is_resumed, wanted, has_failure) in TABLE {
@@ -606,7 +629,7 @@ mod tests {
     }
 
     #[test]
-    fn no_word_of_seamldr_after_sys_init() -> Result {
+    fn no_true_word_of_seamldr_after_sys_init() -> Result {
         // As far as is known the TDs can be saved, so nobody may give them up.
         let fault = Fault {
             call: SysInit,
@@ -616,12 +639,18 @@ mod tests {
             harms: false,
             ends_round: false,
         };
-        let scenario = Scenario {
-            seamldr: Seamldr::Silent,
-            ..with(fault, clean(2))
-        };
-        let got = update(scenario, 0, Order::Ascending)?;
-        check!(got.remains == HANDOFF, "{:?} remains\n", got.remains);
+        for seamldr in [Seamldr::Silent, Seamldr::NoneLeft] {
+            let scenario = Scenario {
+                seamldr,
+                ..with(fault, clean(2))
+            };
+            let got = update(scenario, 0, Order::Ascending)?;
+            check!(
+                got.remains == HANDOFF,
+                "{seamldr:?}: {:?} remains\n",
+                got.remains
+            );
+        }
         Ok(())
     }
 

@@ -78,6 +78,11 @@ impl Slow {
         }
     }
 
+    /// Whether the last round is complete.
+    fn is_installed(&self) -> bool {
+        self.installs.load(Relaxed) == self.rounds() * self.cpus
+    }
+
     /// Counts a call that one CPU makes for all.
     fn by_lead(&self) -> Result<(), Failure> {
         self.work();
@@ -120,11 +125,16 @@ impl Firmware for Arc<Slow> {
     }
 
     fn updates_left(&self) -> Option<u32> {
-        let is_installed = self.installs.load(Relaxed) == self.rounds() * self.cpus;
-        Some(UPDATES_LEFT - u32::from(is_installed))
+        Some(UPDATES_LEFT - u32::from(self.is_installed()))
     }
 
     fn sys_init(&self) -> Result<(), Failure> {
+        if !self.is_installed() {
+            return Err(Failure {
+                leaf: Leaf::SYS_INIT,
+                status: Status::VMFAILINVALID,
+            });
+        }
         self.by_lead()
     }
 

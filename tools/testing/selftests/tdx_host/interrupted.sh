@@ -72,6 +72,29 @@ TDs_that_nobody_touches_are_saved() {
 	there_are 0
 }
 
+# The TDX module does not answer the shutdown, nor whether it runs, for a while. To
+# install another one over it would cost its TDs: there is no handoff data.
+a_module_that_was_taken_for_gone_is_shut_down_first() {
+	begin
+	start_finished_td 0
+	remember
+	next_image
+	tdxsimctl fault add leaf=TDH.SYS.SHUTDOWN vmfailinvalid
+	# The first reading is the preflight's.
+	tdxsimctl fault add leaf=TDH.SYS.RD nth=2 count=100 vmfailinvalid
+	equal "$(upload "$work/next.img")" transferring:hw-error
+	tdxsimctl fault clear
+	equal "$(cat "$device/state") $(sim module)" 'interrupted SYS_READY'
+	# It can be building a TD, too.
+	tds '1 init'
+	equal "$(upload "$work/next.img")" transferring:device-busy
+	equal "$(cat "$device/state") $(sim module)" 'interrupted SYS_READY'
+	tds '1 destroy'
+	recover
+	tds '0 fault 4' '0 destroy'
+	there_are 0
+}
+
 # KVM says EIO for the call that fails, and for any later one.
 a_TD_that_is_changed_meanwhile_is_lost_and_no_other() {
 	begin
@@ -193,6 +216,7 @@ if [ -n "${TDX_HOST_LEFT_BEHIND-}" ]; then
 else
 	run_tests \
 		TDs_that_nobody_touches_are_saved \
+		a_module_that_was_taken_for_gone_is_shut_down_first \
 		a_TD_that_is_changed_meanwhile_is_lost_and_no_other \
 		no_TD_can_be_created_meanwhile_and_then_it_can \
 		a_KVM_that_is_loaded_meanwhile_has_no_TDX \
