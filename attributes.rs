@@ -1,28 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The attributes of the faux device `tdx_host`, and the upload of TDX modules.
+//! The attributes of the faux device `tdx_host`.
 //!
 //! Documentation/ABI/testing/sysfs-devices-faux-tdx-host describes them.
 
-use kernel::{
-    prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    }, //
-};
+use kernel::prelude::*;
 
 use crate::{
-    features::Features,
-    fw_upload,
     inspect,
     metadata::SeamldrInfo,
     module_update,
-    outcome,
-    setup::{
-        Setup,
-        State, //
-    },
+    setup::Setup,
     sigstruct::Signer,
     sysfs::{
         Attribute,
@@ -34,6 +22,10 @@ use crate::{
         Show,
         Store,
         Visible, //
+    },
+    update_support::{
+        can_update,
+        update_obstacle, //
     }, //
 };
 
@@ -67,34 +59,6 @@ static NUM_REMAINING_UPDATES: Attribute = Attribute::new::<NumRemainingUpdates>(
 static LAST_UPDATE: Attribute = Attribute::new::<LastUpdate>();
 static UPDATE_WAIT_MS: Attribute = Attribute::writable::<UpdateWaitMs>();
 static TRUSTED_SIGNER: Attribute = Attribute::writable::<TrustedSigner>();
-
-/// Whether there is a TDX module that can be replaced on this host.
-pub(crate) fn can_update() -> bool {
-    Setup::read().state != State::Lost && update_obstacle().is_none()
-}
-
-/// Why the TDX module can never be replaced on this host, whatever its state; `None` if it can.
-pub(crate) fn update_obstacle() -> Option<&'static str> {
-    let setup = Setup::read();
-    if !setup.seamldr_usable {
-        // This breaks KVM.
-        Some("calls to P-SEAMLDR lose the current VMCS on this CPU")
-    } else if !setup.last_offered.contains(Features::TD_PRESERVING) {
-        Some("the TDX module cannot preserve TDs")
-    } else {
-        None
-    }
-}
-
-/// Says in the kernel log when the TDX module cannot be updated, or not in every way.
-pub(crate) fn say_what_updates_can_do() {
-    let offered = Setup::read().offered();
-    if let Some(obstacle) = update_obstacle() {
-        pr_info!("no updates: {obstacle}\n");
-    } else if offered.is_some_and(|offered| !offered.contains(Features::UPDATE_COMPAT)) {
-        pr_info!("the TDX module does not say that it can protect TD builds in an update\n");
-    }
-}
 
 struct Always;
 
@@ -252,41 +216,5 @@ impl Store for TrustedSigner {
         };
         inspect::set_trusted_signer(signer);
         Ok(())
-    }
-}
-
-/// The upload of a TDX module.
-pub(crate) struct ModuleUpload;
-
-/// The upload that runs, or is about to, is to give up.
-static CANCELED: Atomic<bool> = Atomic::new(false);
-
-impl fw_upload::Upload for ModuleUpload {
-    fn write(file: &[u8]) -> Result<(), fw_upload::Error> {
-        let report =
-            module_update::update(file, module_update::wait_ms(), || CANCELED.load(Relaxed));
-
-        match report.error {
-            None => Ok(()),
-            Some(outcome::Error::Image(error)) if error.is_size() => {
-                Err(fw_upload::Error::InvalidSize)
-            }
-            Some(error) => Err(match error.to_errno() {
-                EBUSY => fw_upload::Error::Busy,
-                ENOSPC => fw_upload::Error::Wearout,
-                ETIMEDOUT => fw_upload::Error::Timeout,
-                ECANCELED => fw_upload::Error::Canceled,
-                EINVAL => fw_upload::Error::Invalid,
-                _ => fw_upload::Error::Hardware,
-            }),
-        }
-    }
-
-    fn cancel() {
-        CANCELED.store(true, Relaxed);
-    }
-
-    fn finish() {
-        CANCELED.store(false, Relaxed);
     }
 }

@@ -32,7 +32,6 @@ use kernel::{
 use zerocopy::FromZeros;
 
 use crate::{
-    attributes,
     extensible::Place,
     image::{
         Image,
@@ -63,7 +62,8 @@ use crate::{
     },
     smp,
     task,
-    uapi, //
+    uapi,
+    update_support::update_obstacle, //
 };
 
 /// An open file of the device. There is nothing that one has and another has not.
@@ -157,7 +157,7 @@ fn info(user: UserPtr) -> Result {
     } else {
         setup.state.into()
     } as u32;
-    if attributes::update_obstacle().is_none() {
+    if update_obstacle().is_none() {
         info.caps |= uapi::CAP_UPDATE;
     }
     info.cpus_online = smp::online().weight();
@@ -376,7 +376,7 @@ fn check(user: UserPtr) -> Result {
         return Err(EINVAL);
     }
     let mut results = Results::new(&request)?;
-    if attributes::update_obstacle().is_some() {
+    if update_obstacle().is_some() {
         return Err(EOPNOTSUPP);
     }
     let file = read_image(request.image, request.image_size)?;
@@ -393,7 +393,7 @@ fn update(user: UserPtr) -> Result {
     if request.flags != 0 || request.reserved != 0 {
         return Err(EINVAL);
     }
-    if attributes::update_obstacle().is_some() {
+    if update_obstacle().is_some() {
         return Err(EOPNOTSUPP);
     }
     // Find out that there is no place for the result before there is one.

@@ -44,13 +44,15 @@ mod sysconfig;
 mod sysfs;
 mod task;
 mod uapi;
+mod update_support;
+mod upload;
 
-use attributes::ModuleUpload;
 use chardev::Control;
 use setup::{
     Setup,
     State, //
 };
+use upload::ModuleUpload;
 
 /// What there is while the driver is loaded. Dropped in this order.
 struct TdxHost {
@@ -88,9 +90,9 @@ impl kernel::Module for TdxHost {
             State::Lost => pr_err!("TDX is lost until the next reboot\n"),
         }
 
-        attributes::say_what_updates_can_do();
+        update_support::say();
 
-        let upload = attributes::can_update()
+        let upload = update_support::can_update()
             .then(|| fw_upload::Registration::new(module, device.as_ref(), c"tdx_module"))
             .transpose()?;
         let control = KBox::pin_init(
