@@ -402,7 +402,7 @@ fn update(user: UserPtr) -> Result {
     let file = read_image(request.image, request.image_size)?;
 
     // Killing the caller ends the wait; there is no other way.
-    let report = module_update::update(&file, request.wait_ms, || false);
+    let report = module_update::update((&file).into(), request.wait_ms, || false);
     put_report(&mut request, &report);
     place.write(&mut request)?;
 

@@ -21,6 +21,8 @@ use kernel::{
     prelude::*, //
 };
 
+use crate::vmapped::Vmapped;
+
 /// Why an upload failed, in the terms that the `error` attribute has for it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Error {
@@ -56,11 +58,8 @@ impl Error {
 
 /// The driver's side of an upload.
 pub(crate) trait Upload {
-    /// Uploads `file`: all that user space has written, and not empty.
-    ///
-    /// The file stays where it is, in whole pages that are mapped with `vmap()`, until this
-    /// returns. May sleep.
-    fn write(file: &[u8]) -> core::result::Result<(), Error>;
+    /// Uploads `file`: all that user space has written, and not empty. May sleep.
+    fn write(file: Vmapped<'_>) -> core::result::Result<(), Error>;
 
     /// Asks [`Self::write`], which runs at the same time or is about to, to give up.
     fn cancel();
@@ -170,8 +169,9 @@ impl<T: Upload> Registration<T> {
     ) -> bindings::fw_upload_err {
         // As every call that succeeds takes all of the file, there is none with an offset.
         //
-        // SAFETY: The firmware class passes the `size` bytes of the file.
-        let file = unsafe { slice::from_raw_parts(data, size as usize) };
+        // SAFETY: The firmware class passes the `size` bytes of the file, which it has mapped with
+        // `vmap()` until this returns.
+        let file = unsafe { Vmapped::new(slice::from_raw_parts(data, size as usize)) };
         match T::write(file) {
             Ok(()) => {
                 // SAFETY: The firmware class passes a place for the result.

@@ -74,7 +74,8 @@ use crate::{
     },
     sysfs,
     task,
-    uapi::Outcome, //
+    uapi::Outcome,
+    vmapped::Vmapped, //
 };
 
 kernel::sync::global_lock! {
@@ -137,13 +138,12 @@ pub(crate) fn set_wait_ms(ms: u32) {
     WAIT_MS.store(ms, Relaxed);
 }
 
-/// Replaces the running TDX module by the one in `file`, which must be in a page-aligned
-/// `vmalloc()`ed or `vmap()`ed buffer.
+/// Replaces the running TDX module by the one in `file`.
 ///
 /// While TDs are being built it tries again for `wait_ms` milliseconds, unless `canceled` says
 /// that it is no longer wanted, or the calling task is killed. Says in the kernel log, in
 /// `last_update` and by an uevent how that ended, and returns it.
-pub(crate) fn update(file: &[u8], wait_ms: u32, canceled: fn() -> bool) -> Report {
+pub(crate) fn update(file: Vmapped<'_>, wait_ms: u32, canceled: fn() -> bool) -> Report {
     let engine = ENGINE.try_lock();
     let setup = Setup::read();
     let mut update = Update {
@@ -226,8 +226,8 @@ struct Update {
 }
 
 impl Update {
-    fn run(&mut self, file: &[u8], wait_ms: u32) -> Result<(), Error> {
-        let image = Image::parse(file)?;
+    fn run(&mut self, file: Vmapped<'_>, wait_ms: u32) -> Result<(), Error> {
+        let image = Image::parse(file.bytes())?;
         let sigstruct = Sigstruct::new(image.sigstruct());
         pr_info!(
             "update: image of format {}, signed on {:08x}, SVN {}, takes over from handoff versions \
@@ -238,7 +238,7 @@ impl Update {
             sigstruct.handoff_versions(),
         );
 
-        let params = SeamldrParams::new(&image)?;
+        let params = SeamldrParams::new(&image, file)?;
         let candidate = Candidate::new(image)?;
         let mut backoff = Backoff::new(wait_ms);
         loop {

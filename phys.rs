@@ -9,13 +9,15 @@ use core::marker::PhantomData;
 
 use kernel::{
     bindings,
-    page::PAGE_SHIFT,
     prelude::*, //
 };
 
-use crate::image::{
-    Image,
-    MAX_MODULE_PAGES, //
+use crate::{
+    image::{
+        Image,
+        MAX_MODULE_PAGES, //
+    },
+    vmapped::Vmapped, //
 };
 
 /// Returns the physical address of `object`, which must not cross a page unless it was
@@ -23,15 +25,6 @@ use crate::image::{
 pub(crate) fn of_object<T>(object: &T) -> u64 {
     // SAFETY: The object is mapped, as it is borrowed.
     unsafe { bindings::slow_virt_to_phys(core::ptr::from_ref(object).cast_mut().cast()) }
-}
-
-/// Returns the physical address of a page in a `vmalloc()`ed or `vmap()`ed buffer.
-fn of_vmapped(page: &[u8]) -> u64 {
-    // SAFETY: The page is mapped, as it is borrowed.
-    let pfn = unsafe { bindings::vmalloc_to_pfn(page.as_ptr().cast()) };
-
-    // CAST: Both have 64 bits where there is TDX.
-    (pfn as u64) << PAGE_SHIFT
 }
 
 /// The most TDMRs that TDH.SYS.CONFIG takes.
@@ -88,14 +81,18 @@ impl<'a> SeamldrParams<'a> {
     /// Replace the running TDX module, rather than load the first one.
     const SCENARIO_UPDATE: u32 = 1;
 
-    /// Describes `image`, which must be in a page-aligned `vmalloc()`ed or `vmap()`ed buffer.
-    pub(crate) fn new(image: &Image<'a>) -> Result<KBox<Self>> {
+    /// Describes `image`, which is in `file`.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`], or [`EINVAL`] if it is not.
+    pub(crate) fn new(image: &Image<'_>, file: Vmapped<'a>) -> Result<KBox<Self>> {
         let mut params = KBox::init(pin_init::init_zeroed::<Self>(), GFP_KERNEL)?;
         params.scenario = Self::SCENARIO_UPDATE;
-        params.sigstruct = of_vmapped(image.sigstruct_page());
+        params.sigstruct = file.phys_of(image.sigstruct_page())?;
         params.nr_module_pages = image.nr_module_pages() as u64;
         for (slot, page) in params.module_pages.iter_mut().zip(image.module_pages()) {
-            *slot = of_vmapped(page);
+            *slot = file.phys_of(page)?;
         }
         Ok(params)
     }

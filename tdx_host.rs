@@ -46,6 +46,7 @@ mod task;
 mod uapi;
 mod update_support;
 mod upload;
+mod vmapped;
 
 use chardev::Control;
 use setup::{

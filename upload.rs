@@ -13,7 +13,8 @@ use kernel::{
 use crate::{
     fw_upload,
     module_update,
-    outcome, //
+    outcome,
+    vmapped::Vmapped, //
 };
 
 /// The upload of a TDX module.
@@ -23,7 +24,7 @@ pub(crate) struct ModuleUpload;
 static CANCELED: Atomic<bool> = Atomic::new(false);
 
 impl fw_upload::Upload for ModuleUpload {
-    fn write(file: &[u8]) -> Result<(), fw_upload::Error> {
+    fn write(file: Vmapped<'_>) -> Result<(), fw_upload::Error> {
         let report =
             module_update::update(file, module_update::wait_ms(), || CANCELED.load(Relaxed));
 
