@@ -18,7 +18,8 @@ use kernel::{
     bindings,
     device::Device,
     error::from_err_ptr,
-    prelude::*, //
+    prelude::*,
+    sync::aref::ARef, //
 };
 
 use crate::vmapped::Vmapped;
@@ -75,9 +76,12 @@ pub(crate) trait Upload {
 ///
 /// # Invariants
 ///
-/// `fw_upload` was registered and is not unregistered before it is dropped.
+/// `fw_upload` was registered with `parent` and `name`, and is not unregistered before it is
+/// dropped.
 pub(crate) struct Registration<T: Upload> {
     fw_upload: NonNull<bindings::fw_upload>,
+    parent: ARef<Device>,
+    name: &'static CStr,
     _upload: PhantomData<T>,
 }
 
@@ -125,8 +129,45 @@ impl<T: Upload> Registration<T> {
         Ok(Self {
             // INVARIANT: It was just registered.
             fw_upload: NonNull::new(fw_upload).ok_or(ENOMEM)?,
+            parent: parent.into(),
+            name,
             _upload: PhantomData,
         })
+    }
+
+    /// Lets no upload begin any more.
+    ///
+    /// One that began while `firmware_upload_unregister()` goes on, which looks only once whether
+    /// one runs, would work on what that frees. Holding a reference to the module, as other
+    /// drivers do, keeps that from happening when they are removed.
+    fn take_no_more(&self) {
+        let loading = bindings::attribute {
+            name: c"loading".as_char_ptr(),
+            ..Default::default()
+        };
+
+        // SAFETY: The parent is a device, and the name is a C string as `device_match_name()`
+        // expects it. The interface is the parent's child of that name, and a device that was
+        // found is there until it is put. Removing a file by its name waits for those who are in
+        // it; that it is gone does not matter to whoever removes the device.
+        unsafe {
+            let device = bindings::device_find_child(
+                // CAST: `Device` is a transparent wrapper of `struct device`.
+                core::ptr::from_ref::<Device>(&self.parent)
+                    .cast_mut()
+                    .cast(),
+                self.name.as_char_ptr().cast(),
+                Some(bindings::device_match_name),
+            );
+            if !device.is_null() {
+                bindings::sysfs_remove_file_ns(
+                    &raw mut (*device).kobj,
+                    &loading,
+                    core::ptr::null(),
+                );
+                bindings::put_device(device);
+            }
+        }
     }
 
     /// Returns the module that `fw_upload` was registered for.
@@ -182,20 +223,12 @@ impl<T: Upload> Registration<T> {
         }
     }
 
-    /// # Safety
-    ///
-    /// None.
-    unsafe extern "C" fn poll_complete(
-        _fw_upload: *mut bindings::fw_upload,
-    ) -> bindings::fw_upload_err {
+    extern "C" fn poll_complete(_fw_upload: *mut bindings::fw_upload) -> bindings::fw_upload_err {
         // The upload was complete when `write()` returned.
         bindings::fw_upload_err_FW_UPLOAD_ERR_NONE
     }
 
-    /// # Safety
-    ///
-    /// None.
-    unsafe extern "C" fn cancel(_fw_upload: *mut bindings::fw_upload) {
+    extern "C" fn cancel(_fw_upload: *mut bindings::fw_upload) {
         T::cancel();
     }
 
@@ -213,6 +246,7 @@ impl<T: Upload> Registration<T> {
 
 impl<T: Upload> Drop for Registration<T> {
     fn drop(&mut self) {
+        self.take_no_more();
         // SAFETY: By the type invariant it is registered. This waits for an upload that runs.
         unsafe { bindings::firmware_upload_unregister(self.fw_upload.as_ptr()) };
     }
