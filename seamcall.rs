@@ -55,11 +55,18 @@ impl From<Failure> for Error {
     }
 }
 
+/// The core's ways of making a SEAMCALL.
+enum Shim {
+    /// To the TDX module; no registers come back.
+    Module,
+    /// To the TDX module.
+    ModuleRet,
+    /// To P-SEAMLDR.
+    Seamldr,
+}
+
 /// Makes `call` through `shim`. The registers come back whether or not it succeeded.
-fn invoke(
-    shim: unsafe extern "C" fn(u64, *mut bindings::tdx_module_args) -> u64,
-    call: Call,
-) -> (Regs, Status) {
+fn invoke(shim: Shim, call: Call) -> (Regs, Status) {
     let mut args = bindings::tdx_module_args {
         rcx: call.rcx,
         rdx: call.rdx,
@@ -69,10 +76,14 @@ fn invoke(
         r11: call.r11,
         ..Default::default()
     };
-    // SAFETY: `shim` is one of the core's three, and `args` lives until it returns. The calls that
-    // `Call` can express write at most to memory that its constructors' callers own for the
-    // duration of the call.
-    let rax = unsafe { shim(call.leaf.rax(), &mut args) };
+    let function = match shim {
+        Shim::Module => bindings::tdx_host_seamcall,
+        Shim::ModuleRet => bindings::tdx_host_seamcall_ret,
+        Shim::Seamldr => bindings::tdx_host_seamldr_call,
+    };
+    // SAFETY: `args` lives until the function returns. The calls that `Call` can express write at
+    // most to memory that its constructors' callers own for the duration of the call.
+    let rax = unsafe { function(call.leaf.rax(), &mut args) };
 
     (
         Regs {
@@ -84,10 +95,7 @@ fn invoke(
 }
 
 /// Makes `call` through `shim`, for its registers when it succeeds.
-fn call(
-    shim: unsafe extern "C" fn(u64, *mut bindings::tdx_module_args) -> u64,
-    call: Call,
-) -> Result {
+fn call(shim: Shim, call: Call) -> Result {
     match invoke(shim, call) {
         (regs, Status::SUCCESS) => Ok(regs),
         (_, status) => Err(Failure {
@@ -115,17 +123,17 @@ pub(crate) fn retry<T>(call: impl FnMut() -> Result<T>) -> Result<T> {
 
 /// TDH.SYS.INIT
 pub(crate) fn sys_init() -> Result<()> {
-    call(bindings::tdx_host_seamcall, Call::sys_init()).map(|_| ())
+    call(Shim::Module, Call::sys_init()).map(|_| ())
 }
 
 /// TDH.SYS.LP.INIT
 pub(crate) fn sys_lp_init() -> Result<()> {
-    call(bindings::tdx_host_seamcall, Call::sys_lp_init()).map(|_| ())
+    call(Shim::Module, Call::sys_lp_init()).map(|_| ())
 }
 
 /// TDH.SYS.RD: the value of a global metadata field.
 pub(crate) fn sys_rd(field: u64) -> Result<u64> {
-    call(bindings::tdx_host_seamcall_ret, Call::sys_rd(field)).map(|regs| regs.r8)
+    call(Shim::ModuleRet, Call::sys_rd(field)).map(|regs| regs.r8)
 }
 
 /// TDH.SYS.CONFIG with the TDMRs whose TDMR_INFO are at the physical addresses in `tdmrs`.
@@ -135,7 +143,7 @@ pub(crate) fn sys_config(
     features: Features,
 ) -> Result<()> {
     call(
-        bindings::tdx_host_seamcall,
+        Shim::Module,
         Call::sys_config(
             phys::of_object(tdmrs),
             tdmrs.len().into(),
@@ -148,32 +156,29 @@ pub(crate) fn sys_config(
 
 /// TDH.SYS.KEY.CONFIG
 pub(crate) fn sys_key_config() -> Result<()> {
-    call(bindings::tdx_host_seamcall, Call::sys_key_config()).map(|_| ())
+    call(Shim::Module, Call::sys_key_config()).map(|_| ())
 }
 
 /// TDH.SYS.TDMR.INIT: the physical address in the TDMR at `base` that is to be initialized next.
 pub(crate) fn sys_tdmr_init(base: u64) -> Result<u64> {
-    call(bindings::tdx_host_seamcall_ret, Call::sys_tdmr_init(base)).map(|regs| regs.rdx)
+    call(Shim::ModuleRet, Call::sys_tdmr_init(base)).map(|regs| regs.rdx)
 }
 
 /// TDH.SYS.SHUTDOWN
 pub(crate) fn sys_shutdown(hv: u16) -> Result<()> {
-    call(bindings::tdx_host_seamcall, Call::sys_shutdown(hv)).map(|_| ())
+    call(Shim::Module, Call::sys_shutdown(hv)).map(|_| ())
 }
 
 /// TDH.SYS.UPDATE
 pub(crate) fn sys_update(features: Features) -> Result<()> {
-    call(bindings::tdx_host_seamcall, Call::sys_update(features)).map(|_| ())
+    call(Shim::Module, Call::sys_update(features)).map(|_| ())
 }
 
 /// SEAMLDR.INFO
 pub(crate) fn seamldr_info() -> Result<bindings::seamldr_info> {
     // P-SEAMLDR wants 256 bytes, aligned to as many, so they are on one page.
     let info = Opaque::new(bindings::seamldr_info::default());
-    call(
-        bindings::tdx_host_seamldr_call,
-        Call::seamldr_info(phys::of_object(&info)),
-    )?;
+    call(Shim::Seamldr, Call::seamldr_info(phys::of_object(&info)))?;
     // SAFETY: The buffer was initialized before P-SEAMLDR wrote to it, and any bytes are valid.
     Ok(unsafe { *info.get() })
 }
@@ -202,7 +207,7 @@ impl<'a> Install<'a> {
 
     /// Makes the call.
     pub(crate) fn make(&self) -> core::result::Result<(), InstallFailure> {
-        match invoke(bindings::tdx_host_seamldr_call, self.call) {
+        match invoke(Shim::Seamldr, self.call) {
             (_, Status::SUCCESS) => Ok(()),
             (regs, status) => Err(InstallFailure {
                 failure: Failure {
