@@ -137,6 +137,18 @@ impl Show for UpdateSupport {
 // Reading these makes a slow call to P-SEAMLDR, which only one CPU can at a time, so they are for
 // root alone.
 
+/// What P-SEAMLDR says of itself; the kernel log has it when it does not say anything.
+fn seamldr_info() -> Result<SeamldrInfo> {
+    inspect::seamldr_info().map_err(|failure| {
+        let error = failure.into();
+        // As in `sc_retry_prerr()`: the others have their own error codes.
+        if error == EIO {
+            pr_err!("{failure}\n");
+        }
+        error
+    })
+}
+
 struct SeamldrVersion;
 
 impl Show for SeamldrVersion {
@@ -144,7 +156,7 @@ impl Show for SeamldrVersion {
     const MODE: Mode = Mode::Admin;
 
     fn show(buffer: Buffer) -> Result<usize> {
-        let info = SeamldrInfo::read()?;
+        let info = seamldr_info()?;
         Ok(buffer.emit(fmt!("{}\n", info.version)))
     }
 }
@@ -156,7 +168,7 @@ impl Show for NumRemainingUpdates {
     const MODE: Mode = Mode::Admin;
 
     fn show(buffer: Buffer) -> Result<usize> {
-        let info = SeamldrInfo::read()?;
+        let info = seamldr_info()?;
         Ok(buffer.emit(fmt!("{}\n", info.num_remaining_updates)))
     }
 }

@@ -39,6 +39,7 @@ forward_display!(
     crate::sigstruct::HandoffVersions,
     crate::sigstruct::Signer,
     crate::sigstruct::Svn,
+    crate::status::Failure,
     crate::sysconfig::Error,
     crate::uapi::Outcome,
 );
