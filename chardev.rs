@@ -356,7 +356,7 @@ impl Results {
             self.add(HOST, uapi::Verdict::Skip, None, &NO_IMAGE)?;
             return self.skip_preflight(NO_IMAGE);
         };
-        let cpus = inspect::package_cpus()?;
+        let cpus = inspect::package_signatures()?;
         let candidate = Candidate::new(image);
         let host = candidate
             .as_ref()

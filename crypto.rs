@@ -83,7 +83,7 @@ impl RsaKey {
     ///
     /// # Errors
     ///
-    /// [`EBADMSG`] or [`EINVAL`] when the signature is another one, [`ENOMEM`].
+    /// [`EBADMSG`], [`EINVAL`] or [`EKEYREJECTED`] when the signature is another one, [`ENOMEM`].
     pub(crate) fn verify(&self, signature: &[u8; RSA_SIZE], digest: &[u8; SHA384_SIZE]) -> Result {
         // The crypto maps its operands for hardware, so they can't be on the stack.
         let mut reversed = KBox::new(*signature, GFP_KERNEL)?;

@@ -25,17 +25,14 @@ macro_rules! forward_display {
 
 forward_display!(
     crate::features::Features,
-    crate::image::Error,
     crate::image::Format,
     crate::metadata::Version,
     crate::outcome::Error,
     crate::outcome::OrDash,
     crate::outcome::Report,
     crate::preflight::Check,
-    crate::preflight::Problem,
     crate::preflight::Words<'_>,
     crate::setup::State,
-    crate::sigstruct::Field,
     crate::sigstruct::HandoffVersions,
     crate::sigstruct::Signer,
     crate::sigstruct::Svn,

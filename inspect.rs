@@ -89,8 +89,8 @@ impl<'a> Candidate<'a> {
         })
     }
 
-    /// Looks at what may change about the host at any time. `cpus` are its [`package_cpus`], and
-    /// `other_update` says whether an update runs that is not the caller's.
+    /// Looks at what may change about the host at any time. `cpus` are its
+    /// [`package_signatures`], and `other_update` says whether an update runs that is not the caller's.
     pub(crate) fn host<'b>(
         &self,
         cpus: &'b [u32],
@@ -131,7 +131,7 @@ impl<'a> Candidate<'a> {
 /// # Errors
 ///
 /// [`ENOMEM`].
-pub(crate) fn package_cpus() -> Result<KVec<u32>> {
+pub(crate) fn package_signatures() -> Result<KVec<u32>> {
     let no_hotplug = smp::NoHotplug::new();
     let mut cpus = KVec::new();
     for &cpu in smp::of_packages(&no_hotplug)?.iter() {

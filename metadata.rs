@@ -26,6 +26,12 @@ const UPDATE_VERSION: u64 = 0x0800_0001_0000_0005;
 const TDX_FEATURES0: u64 = 0x0A00_0003_0000_0008;
 const MODULE_HV: u64 = 0x8900_0001_0000_0000;
 
+// Offsets in SEAM_INFO, the TEE_TCB_INFO without what is for reports, in bytes. It begins with a
+// 64-bit mask.
+const TEE_TCB_SVN: usize = 8;
+const MRSEAM: usize = 24;
+const MRSIGNER: usize = 72;
+
 /// A version of the TDX module or of P-SEAMLDR, shown as "1.5.08".
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Version {
@@ -118,16 +124,15 @@ impl SeamldrInfo {
                 (0, _) => Some(false),
                 _ => Some(true),
             },
-            // SEAM_INFO begins with a 64-bit mask; TEE_TCB_SVN has 16 bytes. No module has the
-            // major version 0.
-            running_svn: match bytes_at(&info.seam_info, 8) {
+            // No module has the major version 0.
+            running_svn: match bytes_at(&info.seam_info, TEE_TCB_SVN) {
                 Some(&[minor, major]) if major != 0 => Some(Svn { major, minor }),
                 _ => None,
             },
-            running_signer: bytes_at(&info.seam_info, 72)
+            running_signer: bytes_at(&info.seam_info, MRSIGNER)
                 .filter(|signer| signer.iter().any(|&byte| byte != 0))
                 .map(|&signer| Signer(signer)),
-            running_hash: bytes_at(&info.seam_info, 24)
+            running_hash: bytes_at(&info.seam_info, MRSEAM)
                 .copied()
                 .unwrap_or([0; SHA384_SIZE]),
         })

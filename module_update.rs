@@ -247,7 +247,7 @@ impl Update {
             }
             // The host may have changed meanwhile, so look at it before every attempt. No other
             // update runs: this one holds the lock.
-            let cpus = inspect::package_cpus()?;
+            let cpus = inspect::package_signatures()?;
             let host = candidate.host(&cpus, false)?;
             self.check(&candidate.preflight(&host))?;
 

@@ -7,7 +7,10 @@
 //!
 //! This file uses `core` alone; see `image.rs`.
 
-use core::fmt;
+use core::{
+    fmt,
+    ops::Range, //
+};
 
 use crate::image::{
     bytes_at,
@@ -91,6 +94,13 @@ impl<'a> Sigstruct<'a> {
     const MODULUS: usize = 128;
     const SIGNATURE: usize = 516;
     const MODULE_HASH: usize = 900;
+    const MAX_HV: usize = 984;
+    const MIN_HV: usize = 986;
+    const GDT_IDT: usize = 992;
+    const FAULT_WRAPPER: usize = 996;
+    const VERSION: Range<usize> = 1000..1024;
+    const NR_CPUS: usize = 1024;
+    const CPUS: usize = 1028;
 
     /// The sigstruct in `bytes`.
     pub(crate) fn new(bytes: &'a [u8; SIGSTRUCT_SIZE]) -> Self {
@@ -131,8 +141,8 @@ impl<'a> Sigstruct<'a> {
     /// The handoff versions that the module takes over from.
     pub(crate) fn handoff_versions(&self) -> HandoffVersions {
         HandoffVersions {
-            min: self.u16(986),
-            max: self.u16(984),
+            min: self.u16(Self::MIN_HV),
+            max: self.u16(Self::MAX_HV),
         }
     }
 
@@ -142,11 +152,11 @@ impl<'a> Sigstruct<'a> {
         self.u32(20)
     }
 
-    /// Whether bytes 1000 to 1024 hold something. The modules of the 2.0 line, which ask for
+    /// Whether bytes 1000 to 1023 hold something. The modules of the 2.0 line, which ask for
     /// P-SEAMLDR 2.0, have their version there. To P-SEAMLDR 1.x they are reserved.
     pub(crate) fn has_version(&self) -> bool {
         self.0
-            .get(1000..1024)
+            .get(Self::VERSION)
             .is_some_and(|bytes| bytes.iter().any(|&byte| byte != 0))
     }
 
@@ -157,9 +167,9 @@ impl<'a> Sigstruct<'a> {
 
     /// The CPUs that the module runs on: their CPUID.1:EAX, whose stepping does not count.
     pub(crate) fn cpus(&self) -> impl Iterator<Item = u32> + 'a {
-        let count = usize::try_from(self.u32(1024)).unwrap_or(usize::MAX);
+        let count = usize::try_from(self.u32(Self::NR_CPUS)).unwrap_or(usize::MAX);
         self.0
-            .get(1028..)
+            .get(Self::CPUS..)
             .unwrap_or_default()
             .chunks_exact(4)
             .take(count.min(Self::MAX_CPUS as usize))
@@ -186,22 +196,26 @@ impl<'a> Sigstruct<'a> {
             Field::ModulusSize => self.u32(32) == 0x60,
             Field::ExponentSize => self.u32(36) == 1,
             Field::Exponent => self.u32(512) == 0x1_0001,
-            // Bytes 1000 to 1024 are reserved too, but not zero in all that is published.
+            // Bytes 1000 to 1023 are reserved too, but not zero in all that is published.
             Field::Reserved => [40..128, 978..984, 989..990]
                 .into_iter()
                 .filter_map(|range| self.0.get(range))
                 .flatten()
                 .all(|&byte| byte == 0),
             Field::Attributes => u32_at(self.0, 950) == 0 && u32_at(self.0, 954) == 0,
-            Field::MinUpdateHv => self.u16(986) <= self.u16(984),
+            Field::MinUpdateHv => self.u16(Self::MIN_HV) <= self.u16(Self::MAX_HV),
             Field::RipOffset => inside(self.u32(958)),
-            Field::GdtIdtOffset => self.u32(992) % 4096 == 0 && inside(self.u32(992)),
+            Field::GdtIdtOffset => {
+                let offset = self.u32(Self::GDT_IDT);
+                offset % 4096 == 0 && inside(offset)
+            }
             Field::FaultWrapperOffset => {
-                let end = self.u32(996).saturating_add(Self::FAULT_WRAPPERS_SIZE);
-                (self.u32(996) == 0) == (self.u32(992) == 0)
+                let offset = self.u32(Self::FAULT_WRAPPER);
+                let end = offset.saturating_add(Self::FAULT_WRAPPERS_SIZE);
+                (offset == 0) == (self.u32(Self::GDT_IDT) == 0)
                     && usize::try_from(end).is_ok_and(|end| end <= size)
             }
-            Field::CpuidCount => matches!(self.u32(1024), 1..=Self::MAX_CPUS),
+            Field::CpuidCount => matches!(self.u32(Self::NR_CPUS), 1..=Self::MAX_CPUS),
             Field::ModuleVersion => !self.has_version(),
         }
     }
@@ -244,7 +258,7 @@ pub(crate) enum Field {
     GdtIdtOffset,
     FaultWrapperOffset,
     CpuidCount,
-    /// Bytes 1000 to 1024, which only some P-SEAMLDRs look at; not among [`Self::ALL`].
+    /// Bytes 1000 to 1023, which only some P-SEAMLDRs look at; not among [`Self::ALL`].
     ModuleVersion,
 }
 
@@ -294,7 +308,7 @@ impl fmt::Display for Field {
                 "fault wrapper must be inside the module, and there if the GDT and IDT are"
             }
             Self::CpuidCount => "number of CPUs must be 1 to 255",
-            Self::ModuleVersion => "bytes 1000 to 1024 must be 0 for this P-SEAMLDR",
+            Self::ModuleVersion => "bytes 1000 to 1023 must be 0 for this P-SEAMLDR",
         })
     }
 }

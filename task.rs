@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the calling task may do, and sleeping until it is killed.
+//! What the calling task may do, and sleeping unless it is killed.
 //!
 //! C headers: [`include/linux/capability.h`](srctree/include/linux/capability.h),
 //! [`include/linux/completion.h`](srctree/include/linux/completion.h)

@@ -52,7 +52,7 @@ pub fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Image<'a>> {
     })
 }
 
-/// Lets cryptography look at an image, as `inspect.rs` does in the driver.
+/// Lets cryptography look at an image, as `evidence.rs` does in the driver.
 pub fn of(image: &Image<'_>) -> Evidence {
     let sigstruct = Sigstruct::new(image.sigstruct());
     let mut signed = Sha384::new();

@@ -118,7 +118,7 @@ wrong 'exponent' 'exponent must be' --corrupt sigstruct.exponent=3 "${re[@]}"
 wrong 'reserved bytes at 40' 'reserved bytes must be 0' --corrupt-at $((4096 + 127))=01 "${re[@]}"
 wrong 'reserved bytes at 978' 'reserved bytes must be 0' --corrupt-at $((4096 + 978))=01 "${re[@]}"
 wrong 'reserved byte at 989' 'reserved bytes must be 0' --corrupt sigstruct.reserved_989=1 "${re[@]}"
-wrong 'version and build, on a P-SEAMLDR that takes none' 'bytes 1000 to 1024 must be 0' \
+wrong 'version and build, on a P-SEAMLDR that takes none' 'bytes 1000 to 1023 must be 0' \
 	--corrupt sigstruct.reserved_1000=hex:"$(printf '%048d' 1)" "${re[@]}"
 wrong 'attributes' 'attributes must be 0' --corrupt sigstruct.attributes=1 "${re[@]}"
 wrong 'handoff versions in the wrong order' 'lowest handoff version' --min-hv 2
