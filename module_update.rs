@@ -183,7 +183,8 @@ fn announce(report: &Report) {
         ),
         (Some(error @ Error::Aborted(_)), _, _) => match report.outcome() {
             Outcome::Interrupted => pr_err!(
-                "update interrupted: {error}; TDs can be saved, do not run them and upload a good image\n"
+                "update interrupted: {error}; leave the VMs alone and upload a good image, which \
+                 still saves their TDs\n"
             ),
             _ => pr_err!("update failed: {error}; TDX is lost until the next reboot\n"),
         },
@@ -336,7 +337,13 @@ impl Update {
         self.total_blackout_ns = self.total_blackout_ns.saturating_add(self.blackout_ns);
 
         if let Some(abort) = lockstep.abort() {
-            return Err(abort.into());
+            return Err(match Error::from(abort) {
+                // It says that it knows how, so that is not why.
+                Error::TooOld(failure) if setup.last_offered.contains(Features::UPDATE_COMPAT) => {
+                    Error::Shutdown(failure)
+                }
+                error => error,
+            });
         }
 
         // KVM and the attributes read the rest of the system information too.

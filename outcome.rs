@@ -63,7 +63,7 @@ pub(crate) enum Error {
 pub(crate) struct Sensitive {
     /// What they are.
     pub(crate) reason: Reason,
-    /// How many there are.
+    /// How many there are, or 0 if the TDX module does not say.
     pub(crate) count: u16,
     /// The shutdown that says so.
     failure: Failure,
@@ -105,6 +105,8 @@ impl Sensitive {
 impl fmt::Display for Sensitive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.reason, self.count) {
+            // The TDX module need not count them.
+            (Reason::TdBuild, 0) => write!(f, "TDs are being built"),
             (Reason::TdBuild, 1) => write!(f, "1 TD is being built"),
             (Reason::TdBuild, n) => write!(f, "{n} TDs are being built"),
             (Reason::Migration, 1) => write!(f, "the migration of 1 TD was interrupted"),

@@ -211,13 +211,14 @@ impl fmt::Display for Problem {
             Self::Downgrade { image, running } => {
                 write!(
                     f,
-                    "the module has security version {image}, lower than {running} that runs"
+                    "the module has security version {image}, lower than {running} of the one that it \
+                     would replace"
                 )
             }
             Self::Handoff { image, running } => write!(
                 f,
-                "the module takes over from handoff versions {image}, the running one writes \
-                 {running}"
+                "the module takes over from handoff versions {image}, and the TDs would come in \
+                 version {running}"
             ),
             Self::CpusOffline { online, present } => {
                 write!(
@@ -361,7 +362,7 @@ impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.check, self.verdict) {
             (_, Verdict::Pass) => Ok(()),
-            (_, Verdict::Note) => write!(f, "the same TDX module runs already"),
+            (_, Verdict::Note) => write!(f, "the same TDX module is loaded already"),
             (Check::Sigstruct, Verdict::Fail(problem)) => {
                 write!(f, "{problem}")?;
                 self.preflight
@@ -371,7 +372,7 @@ impl fmt::Display for Words<'_> {
             }
             (_, Verdict::Fail(problem)) => write!(f, "{problem}"),
             (Check::Svn, Verdict::Skip) => {
-                write!(f, "P-SEAMLDR does not say which security version runs")
+                write!(f, "P-SEAMLDR does not say which security version is loaded")
             }
             (Check::Handoff, Verdict::Skip) => {
                 write!(f, "which handoff version was written is not known any more")

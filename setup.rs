@@ -37,7 +37,7 @@ pub(crate) enum State {
     /// The TDX module runs.
     Ready,
     /// The TDX module was shut down for an update, and no other one runs. Its handoff data is
-    /// valid: an update with a good image saves every TD.
+    /// valid: an update with a good image saves the TDs that nobody has run or changed meanwhile.
     Interrupted,
     /// The TDX module is gone, and every TD with it, until the next reboot.
     Lost,
@@ -186,7 +186,7 @@ pub(crate) fn module_failed() {
 }
 
 /// The TDX module was shut down; `recoverable` says whether its TDs can still be saved, with the
-/// handoff data of version `hv` that it has left. For when all CPUs are stopped.
+/// handoff data of version `hv` that it has left. For one CPU while all are stopped.
 pub(crate) fn module_gone(recoverable: bool, hv: u16) {
     // SAFETY: This writes integers and flags, of which nobody sees some without the others as all
     // CPUs are stopped.

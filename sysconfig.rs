@@ -58,7 +58,7 @@ pub(crate) enum Error {
     PackageOffline(i32),
     /// TDH.SYS.TDMR.INIT succeeds for ever and initializes nothing.
     NoProgress,
-    /// The TDX module counts CPUs that have not been online since boot.
+    /// The TDX module waits for CPUs, and there are some that are not online.
     CpusMissing(Failure),
     /// The core cannot read the system information again.
     Sysinfo(kernel::error::Error),
@@ -88,7 +88,10 @@ impl fmt::Display for Error {
             }
             Error::NoProgress => write!(f, "{} makes no progress", Leaf::SYS_TDMR_INIT),
             Error::CpusMissing(failure) => {
-                write!(f, "not every CPU has been online since boot: {failure}")
+                write!(
+                    f,
+                    "every CPU must have been online once, bring them online: {failure}"
+                )
             }
             Error::Sysinfo(error) => write!(
                 f,
@@ -190,7 +193,9 @@ fn config(setup: &Setup, tdmrs: &[Tdmr]) -> Result<Features, Error> {
         // it in the way that the kernel asks for it. There is no second try without the feature.
         if !features.is_empty() && failure.status.is_of_version_1() {
             Error::Unsupported(failure)
-        } else if failure.status.is(Status::SYS_CONFIG_NOT_PENDING) {
+        } else if failure.status.is(Status::SYS_CONFIG_NOT_PENDING)
+            && smp::online().weight() != smp::present().weight()
+        {
             Error::CpusMissing(failure)
         } else {
             Error::Seamcall(failure)

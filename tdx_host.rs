@@ -86,7 +86,10 @@ impl kernel::Module for TdxHost {
             State::Unconfigured => sysconfig::configure(&setup)?,
             State::Ready => pr_info!("attached to the TDX module that is configured\n"),
             State::Interrupted => {
-                pr_warn!("an update was interrupted, upload a TDX module to finish it\n");
+                pr_warn!(
+                    "an update was interrupted, upload a good TDX module to finish it, and leave \
+                     the VMs alone until then\n"
+                );
             }
             State::Lost => pr_err!("TDX is lost until the next reboot\n"),
         }

@@ -115,7 +115,7 @@ the_running_module_is_worth_a_note() {
 	update
 	check
 	equal "$(field error)" 0
-	equal "$(verdict same)" 'note 0 text=the same TDX module runs already'
+	equal "$(verdict same)" 'note 0 text=the same TDX module is loaded already'
 }
 
 # finds CHECK ERRNO PATTERN ARGUMENT...: that alone fails in such an image, and

@@ -237,7 +237,7 @@ no_module_runs() {
 
 interrupted() {
 	no_module_runs interrupted
-	matches "$(driver_log)" 'update interrupted: .*TDs can be saved'
+	matches "$(driver_log)" 'update interrupted: .*still saves their TDs'
 	# A driver that is loaded now knows as well.
 	if [ $(($1 % 2)) -eq 0 ]; then
 		unload_driver

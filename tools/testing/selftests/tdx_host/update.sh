@@ -92,6 +92,28 @@ TD_builds_are_counted() {
 	nothing_has_changed
 }
 
+TD_builds_need_not_be_counted() {
+	remember
+	next_image
+	tdxsimctl fault add leaf=TDH.SYS.SHUTDOWN status=0x8000051200000000
+	equal "$(upload "$work/next.img")" transferring:device-busy
+	matches "$(driver_log)" 'update refused: TDs are being built, try again later'
+	equal "$(last_update reason) $(last_update count)" 'td-build 0'
+	nothing_has_changed
+}
+
+# One that says that it can protect TD builds is not told that it is too old to.
+an_invalid_operand_is_taken_for_what_it_is() {
+	local why='too old to protect TD'
+	remember
+	next_image
+	! grep -q update-compat "$device/features_offered" || why='update refused: TDH.SYS.SHUTDOWN: OPERAND_INVALID RCX'
+	tdxsimctl fault add leaf=TDH.SYS.SHUTDOWN status=0xC000010000000001
+	equal "$(upload "$work/next.img")" transferring:hw-error
+	matches "$(driver_log)" "$why"
+	nothing_has_changed
+}
+
 a_half_built_TD_that_is_destroyed_no_longer_counts() {
 	next_image
 	start_tds
@@ -198,6 +220,8 @@ run_tests \
 	a_TD_build_keeps_the_old_module \
 	the_same_upload_succeeds_when_the_build_is_done \
 	TD_builds_are_counted \
+	TD_builds_need_not_be_counted \
+	an_invalid_operand_is_taken_for_what_it_is \
 	a_half_built_TD_that_is_destroyed_no_longer_counts \
 	every_TD_survives \
 	an_interrupted_migration_is_told_apart \
