@@ -131,6 +131,7 @@ mod tests {
         TDX_HOST_CHECK_CPUS_ONLINE = CheckId::CpusOnline,
         TDX_HOST_CHECK_SEAMLDR = CheckId::Seamldr,
         TDX_HOST_CHECK_UPDATES_LEFT = CheckId::UpdatesLeft,
+        TDX_HOST_CHECK_NO_OTHER_UPDATE = CheckId::NoOtherUpdate,
         TDX_HOST_VERDICT_PASS = Verdict::Pass,
         TDX_HOST_VERDICT_FAIL = Verdict::Fail,
         TDX_HOST_VERDICT_SKIP = Verdict::Skip,

@@ -33,9 +33,10 @@
  *  - EFAULT: The structure, the image or the array of results is not in memory
  *    that the caller can use.
  *  - EINVAL: The size is smaller than the first version of the structure was,
- *    or a member that must be zero is not.
- *  - E2BIG: The size is larger than a page, or what the kernel does not know of
- *    the structure is not zero.
+ *    or that of an element of the array of results is or is no multiple of 8, or
+ *    a member that must be zero is not.
+ *  - E2BIG: One of these sizes is larger than a page, or what the kernel does not
+ *    know of the structure is not zero.
  *  - EFBIG: The image is larger than TDX_HOST_IMAGE_MAX.
  *  - EOPNOTSUPP: The TDX module cannot be replaced on this host at all.
  *  - ENOMEM: There is no memory for the image.
@@ -69,7 +70,8 @@ struct tdx_host_version {
  * @TDX_HOST_STATE_UNCONFIGURED: A TDX module that is not configured.
  * @TDX_HOST_STATE_READY: A TDX module that runs.
  * @TDX_HOST_STATE_INTERRUPTED: A TDX module that was shut down for an update,
- *	and no other one runs. An update with a good image saves every TD.
+ *	and no other one runs. An update with a good image saves the TDs that
+ *	nobody has run or changed meanwhile.
  * @TDX_HOST_STATE_LOST: No TDX module until the next reboot, and no TD.
  * @TDX_HOST_STATE_UPDATING: An update is running, or waits for TD builds.
  */
@@ -116,9 +118,10 @@ enum tdx_host_state {
  *	the next reboot.
  * @handoff_version: Returned: version of the handoff data that the running TDX
  *	module writes when it is shut down, or has written.
- * @svn_major: Returned: major security version of the running TDX module.
- * @svn_minor: Returned: minor security version of the running TDX module.
- * @module_hash: Returned: SHA-384 of the pages of the running TDX module.
+ * @svn_major: Returned: major security version of the TDX module that is loaded,
+ *	be it shut down.
+ * @svn_minor: Returned: minor security version of that TDX module.
+ * @module_hash: Returned: SHA-384 of the pages of that TDX module.
  * @module_signer: Returned: SHA-384 of the RSA modulus of its signer, if that
  *	is not Intel.
  *
@@ -234,8 +237,8 @@ struct tdx_host_check_result {
  *	ones did not fit.
  * @error: Returned: 0 if the image could replace the running TDX module now,
  *	else the error of the first check that fails. This is what
- *	TDX_HOST_UPDATE would fail with; TDs that are being built are not
- *	looked at.
+ *	TDX_HOST_UPDATE would fail with, unless another update runs, which
+ *	comes first there; TDs that are being built are not looked at.
  * @reserved: Must be zero.
  *
  * Makes every check that an update makes, and changes nothing: there is no
@@ -282,8 +285,9 @@ enum tdx_host_outcome {
  *	be updated, or the kernel failed, for want of memory or so.
  * @TDX_HOST_STEP_IMAGE: The file is no image.
  * @TDX_HOST_STEP_PREFLIGHT: The image cannot replace the running module now.
- * @TDX_HOST_STEP_SHUTDOWN: The running module refused to be shut down.
- * @TDX_HOST_STEP_WAIT: The wait for TD builds was given up.
+ * @TDX_HOST_STEP_SHUTDOWN: The running module refused to be shut down, to the
+ *	end of the wait for TD builds if there was one.
+ * @TDX_HOST_STEP_WAIT: The wait for TD builds was canceled.
  * @TDX_HOST_STEP_INSTALL: P-SEAMLDR installs the new module.
  * @TDX_HOST_STEP_INIT: The new module is initialized.
  * @TDX_HOST_STEP_CPU_INIT: The new module is initialized on every CPU.
@@ -336,7 +340,8 @@ enum tdx_host_reason {
  *	failed.
  * @status: Returned: its completion status.
  * @reason: Returned: one of enum tdx_host_reason.
- * @count: Returned: how many operations of that kind there were.
+ * @count: Returned: how many operations of that kind there were; 0 when the TDX
+ *	module does not say.
  * @attempts: Returned: how often all CPUs were stopped.
  * @reserved2: Returned as zero.
  * @blackout_ns: Returned: for how long they were the last time, in nanoseconds.
@@ -356,8 +361,8 @@ enum tdx_host_reason {
  * fault, of which nothing is: set @outcome to TDX_HOST_OUTCOME_NONE before. The
  * errors of an update are:
  *
- *  - EBUSY: TDs are being built, see @reason and @count; or another update
- *    runs, or a present CPU is offline. Try again.
+ *  - EBUSY: TDs are being built, see @reason and @count, or another update runs:
+ *    try again. Or a present CPU is offline: bring it online, and try again.
  *  - EINVAL: The file is no image, or one that cannot replace the running
  *    module.
  *  - ENOSPC: No updates are left before the next reboot.

@@ -350,10 +350,15 @@ static int cmd_raw(const char *number)
 static uint64_t any_number(void)
 {
 	static const uint64_t limits[] = {
-		0, 0, 0, 1, 47, 48, 168, 256, 328, 4096, 4097, 498 * 4096,
-		498 * 4096 + 1, INT32_MAX, UINT32_MAX, INT64_MAX, UINT64_MAX,
+		0, 0, 0, 1,
+		sizeof(struct tdx_host_info) - 1, sizeof(struct tdx_host_info),
+		sizeof(struct tdx_host_check) - 1, sizeof(struct tdx_host_check),
+		sizeof(struct tdx_host_check_result) - 1, sizeof(struct tdx_host_check_result),
+		sizeof(struct tdx_host_update) - 1, sizeof(struct tdx_host_update),
+		4096, 4097, TDX_HOST_IMAGE_MAX, TDX_HOST_IMAGE_MAX + 1,
+		INT32_MAX, UINT32_MAX, INT64_MAX, UINT64_MAX,
 	};
-	uint64_t pick = random() % 24;
+	uint64_t pick = random() % 28;
 
 	if (pick < sizeof(limits) / sizeof(*limits))
 		return limits[pick];
