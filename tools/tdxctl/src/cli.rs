@@ -22,7 +22,7 @@ pub enum Exit {
     Usage = 2,
     /// TDX is lost until the next reboot.
     Lost = 3,
-    /// An update was interrupted. Every TD is intact, and a good image saves them.
+    /// An update was interrupted. A good image saves the TDs that nobody has run or changed.
     Interrupted = 4,
     /// Not now: try again (EX_TEMPFAIL of sysexits.h).
     Busy = 75,

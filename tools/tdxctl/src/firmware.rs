@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::fs;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::device::canceled;
 use crate::host::Host;
@@ -16,6 +16,9 @@ pub const CLASS: &str = "/sys/class/firmware/tdx_module";
 
 /// How often to look whether an upload has ended.
 const POLL: Duration = Duration::from_millis(10);
+
+/// How long somebody else who has begun an upload may take to write the image.
+const TO_WRITE: Duration = Duration::from_secs(2);
 
 /// What became of an upload.
 pub enum Uploaded {
@@ -36,9 +39,20 @@ pub fn may_upload(host: &Host) -> bool {
 pub fn upload(host: &Host, image: &[u8]) -> io::Result<Uploaded> {
     let file = |name: &str| host.path(&format!("{CLASS}/{name}"));
     let status = || fs::read_to_string(file("status")).map(|text| text.trim().to_owned());
-    let is_loading = fs::read_to_string(file("loading"))?.trim() != "0";
+    let is_loading = || fs::read_to_string(file("loading")).map(|text| text.trim() != "0");
 
-    if is_loading || status()? != "idle" {
+    // To write an image takes a moment.
+    let began = Instant::now();
+    while status()? == "idle" && is_loading()? {
+        if began.elapsed() > TO_WRITE {
+            return Err(io::Error::other(format!(
+                "an upload was begun and is not finished; if nobody is at it, drop it with \
+                 \"echo -1 > {CLASS}/loading\""
+            )));
+        }
+        std::thread::sleep(POLL);
+    }
+    if status()? != "idle" {
         return Ok(Uploaded::NotNow);
     }
     fs::write(file("loading"), "1")?;

@@ -591,6 +591,26 @@ fn the_firmware_class_gets_the_image() {
 }
 
 #[test]
+fn an_upload_that_somebody_has_begun_is_told_from_one_that_runs() {
+    let begun = Host::mainline("upload-begun")
+        .with("image", image(Format::V200).bytes())
+        .with(&format!("{CLASS}/loading"), "1\n");
+    let output = begun.run(&["update", "--yes", &begun.file("image")]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("echo -1 > /sys/class/firmware/tdx_module/loading"),
+        "{said}"
+    );
+
+    let running = Host::mainline("upload-running")
+        .with("image", image(Format::V200).bytes())
+        .with(&format!("{CLASS}/status"), "transferring\n");
+    let output = running.run(&["update", "--yes", &running.file("image")]);
+    assert_eq!(output.status.code(), Some(75));
+}
+
+#[test]
 fn what_the_firmware_class_says_becomes_an_exit_status() {
     let host = |name: &str, error: &str| {
         Host::ours(&format!("class-{name}"))

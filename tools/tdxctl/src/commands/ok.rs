@@ -438,7 +438,7 @@ fn driver(evidence: &Evidence<'_>) -> Outcome {
             None => Outcome::fail(
                 unknown.to_string(),
                 "load it with \"modprobe tdx-host\", before kvm_intel; if it does not stay, the \
-                 kernel log says why",
+                 kernel log says why. \"modinfo -n tdx-host\" should name the file in updates/",
             ),
         },
     }

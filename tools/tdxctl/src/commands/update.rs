@@ -54,6 +54,7 @@ impl Ended {
     /// What to wait for.
     fn obstacle(&self) -> String {
         match (self.update.reason.as_deref(), self.update.count) {
+            (Some("td-build"), 0) => "TDs are being built".to_owned(),
             (Some("td-build"), 1) => "1 TD is being built".to_owned(),
             (Some("td-build"), count) => format!("{count} TDs are being built"),
             (Some("migration"), 1) => "the migration of 1 TD was interrupted".to_owned(),
@@ -176,6 +177,7 @@ fn agreed(checks: &Checks, facts: &Facts, image: &Image<'_>) -> Result<bool, Fai
         Ok(cpus) => eprintln!("All {cpus} CPUs stop for a moment. TDs go on afterwards."),
         Err(_) => eprintln!("All CPUs stop for a moment. TDs go on afterwards."),
     }
+    eprintln!("Should the firmware fail in the middle, TDs whose vCPUs run then are lost.");
     eprint!("Replace the TDX module? [y/N] ");
     io::stderr().flush()?;
 
