@@ -75,6 +75,8 @@ struct td {
 
 static struct td tds[MAX_TDS];
 static int kvm = -1;
+/* A file whose lock is shared while a TD is destroyed, if there is one. */
+static int lock = -1;
 
 /* Reports the step that failed with errno as its reason. Returns -1. */
 static int fail_hw(const char *step, __u64 hw_error)
@@ -445,6 +447,8 @@ static int td_destroy(struct td *td)
 {
 	if (!td->exists)
 		return fail_errno("destroy", ENOENT);
+	if (lock >= 0 && flock(lock, LOCK_SH))
+		return fail("lock");
 
 	while (td->nr_vcpus)
 		close(td->vcpus[--td->nr_vcpus]);
@@ -455,6 +459,8 @@ static int td_destroy(struct td *td)
 		munmap(region->shared, region->pages * PAGE_SIZE);
 	}
 	close(td->vm);
+	if (lock >= 0)
+		flock(lock, LOCK_UN);
 	td->exists = false;
 	return 0;
 }
@@ -596,20 +602,7 @@ static const char * const stage_names[STAGES] = {
 	"init", "vcpu", "mem", "finalize", "fault",
 };
 
-/* Destroys a TD while it shares the lock of that open file, if there is one. */
-static int destroy_locked(struct td *td, int lock)
-{
-	int ret;
-
-	if (lock >= 0 && flock(lock, LOCK_SH))
-		return fail("lock");
-	ret = td_destroy(td);
-	if (lock >= 0)
-		flock(lock, LOCK_UN);
-	return ret;
-}
-
-static int build(struct td *td, enum stage last, __u64 pages, __u64 vcpus, int lock)
+static int build(struct td *td, enum stage last, __u64 pages, __u64 vcpus)
 {
 	if (td_init(td))
 		return -1;
@@ -623,10 +616,10 @@ static int build(struct td *td, enum stage last, __u64 pages, __u64 vcpus, int l
 		goto fail;
 	if (last >= FAULT && td_fault(td, pages))
 		goto fail;
-	return destroy_locked(td, lock);
+	return td_destroy(td);
 
 fail:
-	destroy_locked(td, lock);
+	td_destroy(td);
 	return -1;
 }
 
@@ -678,7 +671,7 @@ close_vm:
 
 static int cmd_whole(__u64 pages, __u64 vcpus)
 {
-	if (build(&tds[0], FAULT, pages, vcpus, -1))
+	if (build(&tds[0], FAULT, pages, vcpus))
 		return -1;
 	printf("ok whole pages %llu vcpus %llu\n", (unsigned long long)pages,
 	       (unsigned long long)vcpus);
@@ -695,24 +688,18 @@ static bool before(const struct timespec *end)
 }
 
 /* Builds TDs up to every stage in turn, for so many seconds. */
-static int cmd_race(__u64 seconds, __u64 pages, __u64 vcpus, const char *lock_file)
+static int cmd_race(__u64 seconds, __u64 pages, __u64 vcpus)
 {
 	unsigned long done[STAGES] = {};
 	unsigned long failed = 0;
 	struct timespec end;
-	int lock = -1;
 
-	if (lock_file) {
-		lock = open(lock_file, O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
-		if (lock < 0)
-			return fail("open_lock");
-	}
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	end.tv_sec += seconds;
 
 	for (int stage = INIT; before(&end) && failed < MAX_FAILURES;
 	     stage = (stage + 1) % STAGES) {
-		if (build(&tds[0], stage, pages, vcpus, lock))
+		if (build(&tds[0], stage, pages, vcpus))
 			failed++;
 		else
 			done[stage]++;
@@ -722,8 +709,6 @@ static int cmd_race(__u64 seconds, __u64 pages, __u64 vcpus, const char *lock_fi
 	for (int stage = INIT; stage < STAGES; stage++)
 		printf(" %s %lu", stage_names[stage], done[stage]);
 	printf(" failed %lu\n", failed);
-	if (lock >= 0)
-		close(lock);
 	return failed ? -1 : 0;
 }
 
@@ -736,13 +721,13 @@ static int print_usage(void)
 	      "  hold           begin a TD build and hold it until stdin ends\n"
 	      "  whole [--pages N] [--vcpus N]\n"
 	      "                 build a TD, finalise it, add a page, destroy it\n"
-	      "  race SECONDS [--pages N] [--vcpus N] [--lock FILE]\n"
-	      "                 build TDs in a loop, each up to another stage; no TD\n"
-	      "                 is destroyed while somebody has FILE locked\n"
+	      "  race SECONDS [--pages N] [--vcpus N]\n"
+	      "                 build TDs in a loop, each up to another stage\n"
 	      "  serve          read commands from stdin, one a line:\n"
 	      "                 [TD] init, vcpu, mem [PAGES], finalize,\n"
 	      "                 fault [PAGES], destroy; types, caps, quit;\n"
-	      "                 TD is 0 to 63 and 0 if left out\n",
+	      "                 TD is 0 to 63 and 0 if left out\n"
+	      "With --lock FILE no TD is destroyed while somebody has FILE locked.\n",
 	      stderr);
 	return 2;
 }
@@ -756,14 +741,20 @@ int main(int argc, char **argv)
 		{}
 	};
 	__u64 pages = 4, vcpus = 1, seconds;
-	const char *command, *lock = NULL;
+	const char *command;
 	int option;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (option == 'l')
-			lock = optarg;
-		else if (option == 'p' ? !parse_count(optarg, 0, &pages) :
+		if (option == 'l') {
+			lock = open(optarg, O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
+			if (lock < 0) {
+				fail("open_lock");
+				return 1;
+			}
+			continue;
+		}
+		if (option == 'p' ? !parse_count(optarg, 0, &pages) :
 		    option == 'v' ? !parse_count(optarg, 0, &vcpus) : true)
 			return print_usage();
 	}
@@ -774,7 +765,7 @@ int main(int argc, char **argv)
 	if (!strcmp(command, "race")) {
 		if (optind + 1 != argc || !parse_count(argv[optind], 0, &seconds))
 			return print_usage();
-		return cmd_race(seconds, pages, vcpus, lock) ? 1 : 0;
+		return cmd_race(seconds, pages, vcpus) ? 1 : 0;
 	}
 	if (optind != argc)
 		return print_usage();
