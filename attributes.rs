@@ -134,9 +134,6 @@ impl Show for UpdateSupport {
     }
 }
 
-// Reading these makes a slow call to P-SEAMLDR, which only one CPU can at a time, so they are for
-// root alone.
-
 /// What P-SEAMLDR says of itself; the kernel log has it when it does not say anything.
 fn seamldr_info() -> Result<SeamldrInfo> {
     inspect::seamldr_info().map_err(|failure| {
@@ -148,6 +145,9 @@ fn seamldr_info() -> Result<SeamldrInfo> {
         error
     })
 }
+
+// Reading these makes a slow call to P-SEAMLDR, which only one CPU can at a time, so they are for
+// root alone.
 
 struct SeamldrVersion;
 

@@ -90,7 +90,8 @@ impl<'a> Candidate<'a> {
     }
 
     /// Looks at what may change about the host at any time. `cpus` are its
-    /// [`package_signatures`], and `other_update` says whether an update runs that is not the caller's.
+    /// [`package_signatures`], and `other_update` says whether an update runs that is not the
+    /// caller's.
     pub(crate) fn host<'b>(
         &self,
         cpus: &'b [u32],

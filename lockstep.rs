@@ -277,15 +277,16 @@ impl<F: Firmware> Lockstep<F> {
     }
 
     fn shutdown(&self, cpu: &mut Cpu) {
-        let before = if self.resumed {
-            Remains::HandoffData
-        } else {
-            Remains::OldModule
-        };
         // Nothing is lost yet. Check what P-SEAMLDR would otherwise wait for in vain.
         if !self.firmware.all_cpus_online(self.cpus) {
-            return self.fail(cpu, None, before);
+            let remains = if self.resumed {
+                Remains::HandoffData
+            } else {
+                Remains::OldModule
+            };
+            return self.fail(cpu, None, remains);
         }
+
         match self.retry(|| self.firmware.shutdown()) {
             Ok(()) => {
                 self.firmware.gone(true);
@@ -341,7 +342,7 @@ impl<F: Firmware> Lockstep<F> {
             Ok(()) if !unsure => self.initialized(cpu, self.sys_init()),
             Ok(()) => {
                 // Only a new module takes TDH.SYS.INIT, whatever P-SEAMLDR says.
-                let is_missing = self.is_installed() == Some(false);
+                let is_missing = self.is_missing();
                 match self.sys_init() {
                     Err(failure) if !last && (is_missing || failure.status.is_gone()) => {
                         turns.current.store(behind, Release);
@@ -382,10 +383,11 @@ impl<F: Firmware> Lockstep<F> {
         )
     }
 
-    /// Whether P-SEAMLDR has recorded an update since this one began; `None` when it does not say.
-    fn is_installed(&self) -> Option<bool> {
-        let left = self.firmware.updates_left()?;
-        Some(left < self.updates_left)
+    /// Whether P-SEAMLDR says that it has recorded no update since this one began.
+    fn is_missing(&self) -> bool {
+        self.firmware
+            .updates_left()
+            .is_some_and(|left| left >= self.updates_left)
     }
 
     fn sys_init(&self) -> Result<(), Failure> {
@@ -426,9 +428,9 @@ impl<F: Firmware> Lockstep<F> {
     /// Until TDH.SYS.UPDATE succeeds the handoff data is valid, and another module can take it
     /// over. That takes one more record of P-SEAMLDR's.
     fn fail_installed(&self, cpu: &mut Cpu, failure: Failure) {
-        let no_update_is_left =
-            || self.updates_left <= 1 && self.firmware.updates_left() == Some(0);
-        let remains = if failure.status.is(Status::SYS_INVALID_HANDOFF) || no_update_is_left() {
+        let remains = if failure.status.is(Status::SYS_INVALID_HANDOFF)
+            || (self.updates_left <= 1 && self.firmware.updates_left() == Some(0))
+        {
             Remains::Nothing
         } else {
             Remains::HandoffData

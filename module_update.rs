@@ -337,13 +337,7 @@ impl Update {
         self.total_blackout_ns = self.total_blackout_ns.saturating_add(self.blackout_ns);
 
         if let Some(abort) = lockstep.abort() {
-            return Err(match Error::from(abort) {
-                // It says that it knows how, so that is not why.
-                Error::TooOld(failure) if setup.last_offered.contains(Features::UPDATE_COMPAT) => {
-                    Error::Shutdown(failure)
-                }
-                error => error,
-            });
+            return Err(Error::aborted(abort, setup.last_offered));
         }
 
         // KVM and the attributes read the rest of the system information too.

@@ -7,6 +7,7 @@ use core::fmt;
 use kernel::error::code;
 
 use crate::{
+    features::Features,
     image,
     lockstep::{
         self,
@@ -117,6 +118,27 @@ impl fmt::Display for Sensitive {
 }
 
 impl Error {
+    /// What `abort` comes down to, with a running module that offers `offered`.
+    pub(crate) fn aborted(abort: Abort, offered: Features) -> Self {
+        match abort.failure {
+            None if abort.step == lockstep::Step::Shutdown => Error::CpuOffline,
+            Some(failure) if abort.remains == Remains::OldModule => {
+                match Sensitive::new(failure) {
+                    Some(sensitive) => Error::Sensitive(sensitive),
+                    // The handoff version is the module's own, so it is the flag that it refuses,
+                    // unless it says that it knows it.
+                    None if failure.status == Status::INVALID_RCX
+                        && !offered.contains(Features::UPDATE_COMPAT) =>
+                    {
+                        Error::TooOld(failure)
+                    }
+                    None => Error::Shutdown(failure),
+                }
+            }
+            _ => Error::Aborted(abort),
+        }
+    }
+
     /// The error code that the ABI has for it.
     pub(crate) fn to_errno(self) -> kernel::error::Error {
         match self {
@@ -266,23 +288,6 @@ impl From<kernel::error::Error> for Error {
 impl From<kernel::alloc::AllocError> for Error {
     fn from(error: kernel::alloc::AllocError) -> Self {
         Error::Kernel(error.into())
-    }
-}
-
-impl From<Abort> for Error {
-    fn from(abort: Abort) -> Self {
-        match abort.failure {
-            None if abort.step == lockstep::Step::Shutdown => Error::CpuOffline,
-            Some(failure) if abort.remains == Remains::OldModule => {
-                match Sensitive::new(failure) {
-                    Some(sensitive) => Error::Sensitive(sensitive),
-                    // The handoff version is the module's own, so it is the flag that it refuses.
-                    None if failure.status == Status::INVALID_RCX => Error::TooOld(failure),
-                    None => Error::Shutdown(failure),
-                }
-            }
-            _ => Error::Aborted(abort),
-        }
     }
 }
 

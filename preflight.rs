@@ -208,13 +208,11 @@ impl fmt::Display for Problem {
                 "the module has security version {image}, which cannot follow {running} without \
                  a reboot"
             ),
-            Self::Downgrade { image, running } => {
-                write!(
-                    f,
-                    "the module has security version {image}, lower than {running} of the one that it \
-                     would replace"
-                )
-            }
+            Self::Downgrade { image, running } => write!(
+                f,
+                "the module has security version {image}, lower than {running} of the one that it \
+                 would replace"
+            ),
             Self::Handoff { image, running } => write!(
                 f,
                 "the module takes over from handoff versions {image}, and the TDs would come in \

@@ -49,11 +49,11 @@ pub(crate) fn stop_machine<F: Fn(CpuId) + Sync>(f: &F) -> Result {
 /// Waits a moment, for a function that runs in [`stop_machine()`] on a CPU that depends on another
 /// one.
 ///
-/// As `multi_cpu_stop()` does while it waits, this tells the lockup detectors, which may panic, that
-/// the CPU does not hang: with many CPUs it can take long until each had its turn. The CPU that is
-/// waited for is still watched.
+/// As `multi_cpu_stop()` does while it waits, this tells the lockup detectors, which may panic,
+/// that the CPU does not hang: with many CPUs it can take long until each had its turn. The CPU
+/// that is waited for is still watched.
 pub(crate) fn wait_a_moment() {
     cpu_relax();
-    // SAFETY: It writes what is this CPU's, and the CPU does not change in the stop.
+    // SAFETY: It may be called anywhere, and speaks of this CPU alone.
     unsafe { bindings::touch_nmi_watchdog() };
 }
