@@ -29,6 +29,16 @@ say() {
 	printf '%s: %s\n' "${0##*/}" "$*" >&2
 }
 
+# slow, thorough: whether SPEED, as of "check", asks for tests that take long, and
+# for all there are.
+slow() {
+	[ "${SPEED:-quick}" != quick ]
+}
+
+thorough() {
+	[ "${SPEED:-quick}" = thorough ]
+}
+
 # digest: a short name for what stands on stdin.
 digest() {
 	sha256sum | cut -c1-12

@@ -13,7 +13,7 @@
 # vm: slow --cpus 8 --sockets 2 --sim profile=connect --kernel stock
 # vm: slow --cpus 32 --sockets 2 --mem 4G --sim profile=connect
 # vm: slow --cpus 32 --sockets 2 --mem 4G --sim profile=connect --kernel stock
-# vm: slowest --timeout 900 --cpus 64 --sockets 4 --mem 8G --sim profile=connect --kernel stock
+# vm: thorough --timeout 900 --cpus 64 --sockets 4 --mem 8G --sim profile=connect --kernel stock
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
