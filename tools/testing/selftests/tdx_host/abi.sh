@@ -68,8 +68,8 @@ upload_interface() {
 }
 
 there_is_nothing_to_cancel() {
-	fails 'No such device' sh -c "echo 1 >$firmware/cancel"
-	fails 'Invalid argument' sh -c "echo 0 >$firmware/cancel"
+	fails 'No such device' bash -c "echo 1 >$firmware/cancel"
+	fails 'Invalid argument' bash -c "echo 0 >$firmware/cancel"
 }
 
 # before, unchanged: what no refused file may change.

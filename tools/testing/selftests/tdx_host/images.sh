@@ -204,9 +204,9 @@ the_trusted_signer_can_be_set_and_read() {
 	equal "$(cat "$device/trusted_signer")" "$signer"
 	echo >"$device/trusted_signer"
 	equal "$(cat "$device/trusted_signer")" ''
-	fails 'Invalid argument' sh -c "echo ${signer%?} >$device/trusted_signer"
-	fails 'Invalid argument' sh -c "echo ${signer}0 >$device/trusted_signer"
-	fails 'Invalid argument' sh -c "echo ${signer%?}g >$device/trusted_signer"
+	fails 'Invalid argument' bash -c "echo ${signer%?} >$device/trusted_signer"
+	fails 'Invalid argument' bash -c "echo ${signer}0 >$device/trusted_signer"
+	fails 'Invalid argument' bash -c "echo ${signer%?}g >$device/trusted_signer"
 	equal "$(stat -c %a "$device/trusted_signer")" 600
 }
 

@@ -371,7 +371,7 @@ an_ioctl_keeps_an_upload_out() {
 	start_update
 	equal "$(upload "$work/next.img")" transferring:device-busy
 	an_update_runs
-	fails 'No such device' sh -c "echo 1 >$firmware/cancel"
+	fails 'No such device' bash -c "echo 1 >$firmware/cancel"
 	it_goes_on_waiting
 	tds vcpu mem finalize
 	end_update

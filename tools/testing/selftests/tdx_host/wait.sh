@@ -29,7 +29,7 @@ by_default_there_is_no_wait() {
 what_is_no_number_is_refused() {
 	local text
 	for text in x -1 1.5 '1 2' 99999999999; do
-		fails 'Invalid argument' sh -c "echo '$text' >$device/update_wait_ms"
+		fails 'Invalid argument' bash -c "echo '$text' >$device/update_wait_ms"
 	done
 	equal "$(cat "$device/update_wait_ms")" 0
 }
