@@ -14,7 +14,7 @@
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 need_simulator
-need_no_driver
+need_unconfigured
 [ ! -d /sys/module/kvm_intel ] || skip_all "kvm_intel is loaded"
 
 both_drivers_have_the_same_aliases() {

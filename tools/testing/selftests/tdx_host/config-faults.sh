@@ -15,7 +15,7 @@
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 need_simulator
-need_no_driver
+need_unconfigured
 
 file=$(driver_file)
 

@@ -11,7 +11,7 @@
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 need_simulator
-need_no_driver
+need_unconfigured
 
 tdxsimctl counters reset
 tdxsimctl fault add leaf=TDH.SYS.CONFIG status=SYS_BUSY count=3

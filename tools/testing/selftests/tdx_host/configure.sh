@@ -14,7 +14,7 @@
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 need_simulator
-need_no_driver
+need_unconfigured
 
 GiB=$((1 << 30))
 TDX_CONNECT=$((1 << 6))

@@ -10,7 +10,7 @@
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 need_simulator
-need_no_driver
+need_unconfigured
 
 tdxsimctl latency TDH.SYS.TDMR.INIT 5ms
 insmod "$(driver_file)" &

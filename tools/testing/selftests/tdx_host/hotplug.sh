@@ -12,7 +12,7 @@
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 need_simulator
-need_no_driver
+need_unconfigured
 [ "$(cat /sys/devices/system/cpu/cpu*/topology/physical_package_id | tr '\n' ' ')" = '0 0 1 1 ' ] ||
 	skip_all "the machine does not have two packages of two CPUs"
 

@@ -12,7 +12,7 @@
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 need_simulator
-need_no_driver
+need_unconfigured
 [ "$(cat /sys/devices/system/cpu/online) $(cat /sys/devices/system/cpu/present)" = '0 0-3' ] ||
 	skip_all "boot has not left CPUs 1 to 3 alone"
 

@@ -11,7 +11,7 @@
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 need_simulator
-need_no_driver
+need_unconfigured
 
 file=$(driver_file)
 profile=$(sim profile)

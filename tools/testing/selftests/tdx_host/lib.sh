@@ -116,6 +116,12 @@ need_no_driver() {
 	! is_loaded || skip_all "tdx-host is loaded"
 }
 
+# A machine whose TDX module nobody has configured. Without our patches boot does.
+need_unconfigured() {
+	need_no_driver
+	[ "$(sim module)" = SYSINIT_DONE ] || skip_all "the TDX module was configured at boot"
+}
+
 # This driver, rather than the C driver of the same name.
 need_our_driver() {
 	need_driver

@@ -13,7 +13,7 @@
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 need_simulator
-need_no_driver
+need_unconfigured
 probe=/sys/devices/system/memory/probe
 [ -w "$probe" ] || skip_all "the kernel cannot be told about memory (CONFIG_ARCH_MEMORY_PROBE)"
 below "$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)" $((1 << 20)) >/dev/null ||

@@ -12,7 +12,7 @@
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 need_simulator
-need_no_driver
+need_unconfigured
 
 # A call initializes 4 MiB. The time is that which all of them take at the least.
 gib=$(($(awk '$1 == "MemTotal:" { print $2 }' /proc/meminfo) >> 20))

@@ -15,7 +15,11 @@
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 need_simulator
-need_no_driver
+if grep -qw tdx_config=boot /proc/cmdline; then
+	need_no_driver
+else
+	need_unconfigured
+fi
 
 boot_read_0() {
 	# The three fields of each CPUID leaf are not read when there are no leaves.
