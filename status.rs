@@ -224,7 +224,7 @@ impl Status {
                 Self(0xC000_0508_0000_0000) => "SYS_STATE_INCORRECT",
                 Self(0xC000_050A_0000_0000) => "SYS_INCOMPATIBLE_SIGSTRUCT",
                 Self(0xC000_050B_0000_0000) => "SYS_LP_INIT_NOT_PENDING",
-                Self(0xC000_050D_0000_0000) => "SYS_INCORRECT_PLATFORM",
+                Self(0xC000_050D_0000_0000) => "INCOMPATIBLE_SEAM_CAPABILITIES",
                 Self(0xC000_0A00_0000_0000) => "INVALID_TDMR",
                 Self(0xC000_0A01_0000_0000) => "NON_ORDERED_TDMR",
                 Self(0xC000_0A02_0000_0000) => "TDMR_OUTSIDE_CMRS",
