@@ -110,8 +110,10 @@ impl fmt::Display for Sensitive {
             (Reason::TdBuild, 0) => write!(f, "TDs are being built"),
             (Reason::TdBuild, 1) => write!(f, "1 TD is being built"),
             (Reason::TdBuild, n) => write!(f, "{n} TDs are being built"),
+            (Reason::Migration, 0) => write!(f, "the migrations of TDs were interrupted"),
             (Reason::Migration, 1) => write!(f, "the migration of 1 TD was interrupted"),
             (Reason::Migration, n) => write!(f, "the migrations of {n} TDs were interrupted"),
+            (Reason::Other(reason), 0) => write!(f, "operations of kind {reason} run"),
             (Reason::Other(reason), n) => write!(f, "{n} operations of kind {reason} run"),
         }
     }

@@ -390,9 +390,12 @@ impl fmt::Display for LastUpdate {
             write!(f, " on CPU {cpu}")?;
         }
         match (self.reason.as_deref(), self.count) {
+            (Some("td-build"), 0) => write!(f, ", TDs were being built"),
             (Some("td-build"), 1) => write!(f, ", 1 TD was being built"),
             (Some("td-build"), count) => write!(f, ", {count} TDs were being built"),
+            (Some("migration"), 0) => write!(f, ", interrupted migrations"),
             (Some("migration"), count) => write!(f, ", {count} interrupted migrations"),
+            (Some(_), 0) => write!(f, ", operations that an update would break"),
             (Some(_), count) => write!(f, ", {count} operations that an update would break"),
             (None, _) => Ok(()),
         }

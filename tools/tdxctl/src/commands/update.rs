@@ -57,10 +57,12 @@ impl Ended {
             (Some("td-build"), 0) => "TDs are being built".to_owned(),
             (Some("td-build"), 1) => "1 TD is being built".to_owned(),
             (Some("td-build"), count) => format!("{count} TDs are being built"),
+            (Some("migration"), 0) => "the migrations of TDs were interrupted".to_owned(),
             (Some("migration"), 1) => "the migration of 1 TD was interrupted".to_owned(),
             (Some("migration"), count) => {
                 format!("the migrations of {count} TDs were interrupted")
             }
+            (Some(_), 0) => "operations run that an update would break".to_owned(),
             (Some(_), count) => format!("{count} operations run that an update would break"),
             (None, _) => "another update is running".to_owned(),
         }
