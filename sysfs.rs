@@ -142,7 +142,10 @@ impl Attribute {
         len: usize,
     ) -> isize {
         // SAFETY: By the requirement of this function.
-        match T::store(unsafe { slice::from_raw_parts(text.cast(), len) }) {
+        let text = unsafe { slice::from_raw_parts(text.cast(), len) };
+        // C's string functions, by which other attributes go, end at a NUL.
+        let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
+        match T::store(text) {
             // CAST: At most a page.
             Ok(()) => len as isize,
             Err(error) => error.to_errno() as isize,

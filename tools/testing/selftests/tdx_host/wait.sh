@@ -32,6 +32,10 @@ what_is_no_number_is_refused() {
 		fails 'Invalid argument' bash -c "echo '$text' >$device/update_wait_ms"
 	done
 	equal "$(cat "$device/update_wait_ms")" 0
+	# As a C program may write it.
+	printf '7\0' >"$device/update_wait_ms"
+	equal "$(cat "$device/update_wait_ms")" 7
+	echo 0 >"$device/update_wait_ms"
 }
 
 the_update_goes_through_when_the_build_is_done() {
