@@ -56,6 +56,12 @@ pub fn upload(host: &Host, image: &[u8]) -> io::Result<Uploaded> {
         return Ok(Uploaded::NotNow);
     }
     fs::write(file("loading"), "1")?;
+    // Once memory was short for an image, the class takes everything and does nothing.
+    if !is_loading()? {
+        return Err(io::Error::other(
+            "no upload can be begun any more, which unloading the driver and loading it again mends",
+        ));
+    }
     if let Err(error) = fs::write(file("data"), image) {
         // Give up what was begun.
         let _ = fs::write(file("loading"), "-1");
