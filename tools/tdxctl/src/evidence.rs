@@ -42,7 +42,9 @@ pub fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Image<'a>> {
         // Intel publishes the parts of an image too, with the same name.
         let suffix = path.extension().and_then(|suffix| suffix.to_str());
         let hint = match suffix {
-            Some("bin" | "sigstruct") => "; the images that Intel publishes have the suffix .blob",
+            Some("bin" | "so" | "sigstruct") => {
+                "; the images that Intel publishes have the suffix .blob"
+            }
             _ => "",
         };
         anyhow::anyhow!(
