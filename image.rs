@@ -6,7 +6,7 @@
 //! and the pages of the TDX module. Two layouts of the header are in use. All integers are
 //! little-endian.
 //!
-//! Format 0x100, in which Intel publishes TDX modules:
+//! Format 0x100, in which Intel published TDX modules at first:
 //!
 //! ```text
 //! +------+------+--------------------------------------------------------+
@@ -19,7 +19,8 @@
 //! +------+------+--------------------------------------------------------+
 //! ```
 //!
-//! Format 0x200, the one that `arch/x86/virt/vmx/tdx/seamldr.c` takes:
+//! Format 0x200, in which Intel publishes them now, and the one that
+//! `arch/x86/virt/vmx/tdx/seamldr.c` takes:
 //!
 //! ```text
 //! +------+------+--------------------------------------------------------+
@@ -61,9 +62,9 @@ const MAGIC: &[u8; 8] = b"TDX-BLOB";
 /// The layout of an image's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// 0x100, what Intel publishes.
+    /// 0x100, what Intel published at first.
     V100,
-    /// 0x200, what Linux 7.3 takes.
+    /// 0x200, what Intel publishes now and Linux 7.3 takes.
     V200,
 }
 

@@ -256,8 +256,8 @@ impl fmt::Display for Error {
             Error::Canceled => write!(f, "canceled"),
             Error::TooOld(failure) => write!(
                 f,
-                "the running TDX module is too old to protect TDs that are being built (of the 1.5 \
-                 line, 1.5.24 and later can): {failure}"
+                "the running TDX module is too old to protect TDs that are being built (1.5.24 and \
+                 2.0.14 and later can): {failure}"
             ),
             Error::Unreadable(failure) | Error::Shutdown(failure) => write!(f, "{failure}"),
             Error::Aborted(abort) => match abort.failure {
