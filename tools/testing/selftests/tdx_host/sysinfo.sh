@@ -33,6 +33,8 @@ gpaw='0x80000008, 0xFFFFFFFF, 0x00FF0000, 0, 0, 0'
 other='0x1, 0xFFFFFFFF, 0, 0, 0x1000, 0'
 more_leaves=(--descriptor "cpuid_config=[[$gpaw], [$other]]")
 other_places=(--descriptor "cpuid_config=[[$other], [$gpaw]]")
+another='0x80000001, 0xFFFFFFFF, 0, 0, 1, 0'
+places_and_more=(--descriptor "cpuid_config=[[$gpaw], [$other], [$another]]")
 # A page more for a TD and for a vCPU. The TDX module has no use for TDs with less.
 larger=(--descriptor tdcs_base_size=28672 --descriptor tdvps_base_size=28672)
 
@@ -109,19 +111,29 @@ a_KVM_that_is_loaded_anew_goes_by_it_too() {
 more_leaves_of_CPUID_are_kept_from_KVM() {
 	becomes "${more_leaves[@]}" --descriptor xfam_fixed0=3
 	matches "$(tdbuild caps)" '^ok caps .* xfam 0x3 cpuid 1$'
-	matches "$(log)" 'virt/tdx: The new TDX module has more CPUID leaves, KVM offers them'
+	matches "$(log)" "virt/tdx: KVM is told of the first 1 of the new TDX module's 2 CPUID leaves"
 	matches "$(tdbuild whole)" '^ok whole'
 	becomes
 	equal "$(tdbuild caps)" "$caps"
 }
 
-# KVM goes by a leaf's place.
-leaves_of_CPUID_in_other_places_are_warned_of() {
+# KVM needs the leaf that is the second one now.
+a_TD_that_needs_another_one_is_not_built_wrongly() {
 	becomes "${other_places[@]}"
-	equal "$(tdbuild caps)" "$caps"
-	matches "$(log)" 'virt/tdx: The new TDX module has more CPUID leaves in another order'
+	matches "$(tdbuild caps)" ' cpuid 1$'
+	matches "$(tdbuild whole 2>&1)" '^error .* errno EINVAL '
 	becomes
 	equal "$(tdbuild caps)" "$caps"
+	matches "$(tdbuild whole)" '^ok whole'
+}
+
+# KVM goes by a leaf's place.
+leaves_of_CPUID_have_the_places_that_the_new_module_has_them_in() {
+	matches "$caps" ' cpuid 2$'
+	matches "$(tdbuild whole)" '^ok whole'
+	becomes "${places_and_more[@]}"
+	equal "$(tdbuild caps)" "$caps"
+	matches "$(tdbuild whole)" '^ok whole'
 }
 
 # Nothing that KVM has made room for is left over. There is no way back: that would
@@ -161,7 +173,9 @@ features_that_are_gone_are_not_configured_any_more() {
 }
 
 if [[ $caps == *' cpuid 2' ]]; then
-	run_tests fewer_leaves_of_CPUID_are_offered_at_once
+	run_tests \
+		leaves_of_CPUID_have_the_places_that_the_new_module_has_them_in \
+		fewer_leaves_of_CPUID_are_offered_at_once
 	exit
 fi
 run_tests \
@@ -170,6 +184,6 @@ run_tests \
 	TDs_of_either_module_live_on \
 	a_KVM_that_is_loaded_anew_goes_by_it_too \
 	more_leaves_of_CPUID_are_kept_from_KVM \
-	leaves_of_CPUID_in_other_places_are_warned_of \
+	a_TD_that_needs_another_one_is_not_built_wrongly \
 	a_refused_update_changes_none_of_it \
 	features_that_are_gone_are_not_configured_any_more
