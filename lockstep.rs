@@ -339,20 +339,18 @@ impl<F: Firmware> Lockstep<F> {
 
         match self.install_once() {
             Ok(()) if !unsure && !last => turns.current.store(behind, Release),
-            Ok(()) if !unsure => self.initialized(cpu, self.sys_init()),
-            Ok(()) => {
-                // Only a new module takes TDH.SYS.INIT, whatever P-SEAMLDR says.
-                let is_missing = self.is_missing();
-                match self.sys_init() {
-                    Err(failure) if !last && (is_missing || failure.status.is_gone()) => {
-                        turns.current.store(behind, Release);
+            // Only a new module takes TDH.SYS.INIT, whatever P-SEAMLDR says.
+            Ok(()) => match self.sys_init() {
+                Ok(()) => self.next(Step::LpInit),
+                Err(failure) => match (self.is_missing(), failure.status.is_gone()) {
+                    (true, _) | (_, true) if !last => turns.current.store(behind, Release),
+                    (true, true) => self.fail(cpu, None, Remains::HandoffData),
+                    _ => {
+                        cpu.step = Step::SysInit;
+                        self.fail_installed(cpu, failure);
                     }
-                    Err(failure) if is_missing && failure.status.is_gone() => {
-                        self.fail(cpu, None, Remains::HandoffData);
-                    }
-                    result => self.initialized(cpu, result),
-                }
-            }
+                },
+            },
             Err(error) => match error.failure.status {
                 Status::SEAMLDR_EBADCALL if unsure && !last => {
                     turns.current.store(behind, Release);
@@ -392,15 +390,6 @@ impl<F: Firmware> Lockstep<F> {
 
     fn sys_init(&self) -> Result<(), Failure> {
         self.retry(|| self.firmware.sys_init())
-    }
-
-    /// Goes on from TDH.SYS.INIT, which `cpu` has made of the module that is installed.
-    fn initialized(&self, cpu: &mut Cpu, result: Result<(), Failure>) {
-        cpu.step = Step::SysInit;
-        match result {
-            Ok(()) => self.next(Step::LpInit),
-            Err(failure) => self.fail_installed(cpu, failure),
-        }
     }
 
     fn lp_init(&self, cpu: &mut Cpu) {

@@ -570,7 +570,7 @@ mod tests {
     fn seamldr_without_success() -> Result {
         // What P-SEAMLDR does; with an interrupted update; with a SEAMCALL's failure.
         const TABLE: &[(Seamldr, bool, Option<Remains>, bool)] = &[
-            (Seamldr::Waiting, false, HANDOFF, true),
+            (Seamldr::Waiting, false, HANDOFF, false),
             (Seamldr::Waiting, true, HANDOFF, false),
             (Seamldr::Refusing, false, HANDOFF, true),
             (Seamldr::Refusing, true, HANDOFF, true),
