@@ -149,10 +149,12 @@ fn info(user: UserPtr) -> Result {
         return Err(EINVAL);
     }
 
+    // In this order, an update that ends meanwhile has not been "ready" all along.
+    let is_updating = module_update::is_updating();
     let setup = Setup::read();
     let mut info = uapi::Info::new_zeroed();
     info.size = request.size;
-    info.state = if module_update::is_updating() {
+    info.state = if is_updating {
         uapi::State::Updating
     } else {
         setup.state.into()

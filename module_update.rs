@@ -14,8 +14,10 @@ use kernel::{
     sync::{
         aref::ARef,
         atomic::{
+            Acquire,
             Atomic,
-            Relaxed, //
+            Relaxed,
+            Release, //
         }, //
     },
     time::{
@@ -120,7 +122,7 @@ pub(crate) fn set_device(device: Option<ARef<Device>>) {
 
 /// Whether an update runs.
 pub(crate) fn is_updating() -> bool {
-    UPDATING.load(Relaxed)
+    UPDATING.load(Acquire)
 }
 
 /// How the last update ended, if there was one.
@@ -164,7 +166,7 @@ pub(crate) fn update(file: Vmapped<'_>, wait_ms: u32, canceled: fn() -> bool) ->
     let report = update.report(result);
 
     *LAST.lock() = Some(report);
-    UPDATING.store(false, Relaxed);
+    UPDATING.store(false, Release);
     // Who hears of it may want another one at once.
     drop(engine);
     announce(&report);
