@@ -190,10 +190,10 @@ fn announce(report: &Report) {
             ),
             _ => pr_err!("update failed: {error}; TDX is lost until the next reboot\n"),
         },
-        (Some(error), _, Some(version)) => {
+        (Some(error), _, Some(version)) if !error.doubts_module() => {
             pr_err!("update refused: {error}; TDX module {version} runs on\n");
         }
-        (Some(error), _, None) => pr_err!("update refused: {error}\n"),
+        (Some(error), ..) => pr_err!("update refused: {error}\n"),
         (None, ..) => (),
     }
 

@@ -19,6 +19,7 @@ use crate::{
     setup::State,
     status::{
         Failure,
+        Leaf,
         Status, //
     },
     uapi::{
@@ -176,6 +177,14 @@ impl Error {
             }
             Error::Aborted(abort) => abort.failure,
             _ => None,
+        }
+    }
+
+    /// Whether it is that no TDX module has answered where one should run.
+    pub(crate) fn doubts_module(&self) -> bool {
+        match self {
+            Error::Unreadable(failure) => failure.leaf == Leaf::SYS_RD && failure.status.is_gone(),
+            _ => false,
         }
     }
 
