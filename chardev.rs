@@ -41,6 +41,7 @@ use crate::{
         self,
         Candidate, //
     },
+    lsm,
     metadata::{
         SeamldrInfo,
         Version, //
@@ -61,7 +62,10 @@ use crate::{
         State, //
     },
     smp,
-    task,
+    task::{
+        self,
+        Capability, //
+    },
     uapi,
     update_support::update_obstacle, //
 };
@@ -79,7 +83,7 @@ impl MiscDevice for Control {
 
     fn ioctl(_control: (), _file: &File, command: u32, argument: usize) -> Result<isize> {
         // A file that root has opened may have been handed on.
-        if !task::is_admin() {
+        if !task::is_capable(Capability::SysAdmin) {
             return Err(EPERM);
         }
 
@@ -398,10 +402,14 @@ fn update(user: UserPtr) -> Result {
     if update_obstacle().is_some() {
         return Err(EOPNOTSUPP);
     }
+    // Firmware uploads ask for that, too.
+    if !task::is_capable(Capability::SysRawio) {
+        return Err(EPERM);
+    }
     // Find out that there is no place for the result before there is one.
     request.outcome = uapi::Outcome::None as u32;
     place.write(&mut request)?;
-    let file = read_image(request.image, request.image_size)?;
+    let file = lsm::firmware(|| read_image(request.image, request.image_size))?;
 
     // Killing the caller ends the wait; there is no other way.
     let report = module_update::update((&file).into(), request.wait_ms, || false);

@@ -15,13 +15,26 @@ use kernel::{
     types::Opaque, //
 };
 
-/// Whether the task has CAP_SYS_ADMIN, and not only in a user namespace of its own.
-pub(crate) fn is_admin() -> bool {
-    // CAST: A small number.
-    let admin = bindings::CAP_SYS_ADMIN as c_int;
+/// What a task may be allowed to do.
+#[derive(Clone, Copy)]
+pub(crate) enum Capability {
+    /// CAP_SYS_ADMIN
+    SysAdmin,
+    /// CAP_SYS_RAWIO
+    SysRawio,
+}
+
+/// Whether the task has `capability`, and not only in a user namespace of its own.
+pub(crate) fn is_capable(capability: Capability) -> bool {
+    let number = match capability {
+        Capability::SysAdmin => bindings::CAP_SYS_ADMIN,
+        Capability::SysRawio => bindings::CAP_SYS_RAWIO,
+    };
 
     // SAFETY: The initial namespace is there for ever.
-    unsafe { bindings::ns_capable(&raw mut bindings::init_user_ns, admin) }
+    //
+    // CAST: A small number.
+    unsafe { bindings::ns_capable(&raw mut bindings::init_user_ns, number as c_int) }
 }
 
 /// Sleeps for `ms` milliseconds. No signal but a fatal one wakes the task, and then it returns at

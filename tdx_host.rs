@@ -26,6 +26,7 @@ mod fw_upload;
 mod image;
 mod inspect;
 mod lockstep;
+mod lsm;
 mod metadata;
 mod module_update;
 mod operands;

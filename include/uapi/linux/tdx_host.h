@@ -28,7 +28,9 @@
  * that can be read but not be written to in the end: what EFAULT keeps from its
  * caller then is in /sys/devices/faux/tdx_host/last_update.
  *
- *  - EPERM: The caller lacks CAP_SYS_ADMIN.
+ *  - EPERM: The caller lacks CAP_SYS_ADMIN, or CAP_SYS_RAWIO as well for an
+ *    update. Or, as EACCES does, it means that security modules have no such
+ *    firmware loaded, as they do where they appraise it.
  *  - ENOTTY: There is no such ioctl.
  *  - EFAULT: The structure, the image or the array of results is not in memory
  *    that the caller can use.

@@ -21,8 +21,10 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <linux/capability.h>
 #include <linux/tdx_host.h>
 
 /* The ABI: structures may grow, but not move. */
@@ -48,7 +50,7 @@ static_assert(sizeof(struct tdx_host_update) >= 336, "struct tdx_host_update");
 
 enum option_id {
 	SIZE, TAIL, FLAGS, RESERVED, STRUCTURE, IMAGE, IMAGE_SIZE, WAIT,
-	RESULTS, RESULT_SIZE, NR_RESULTS, UID, OPEN_UID, OPTIONS,
+	RESULTS, RESULT_SIZE, NR_RESULTS, UID, OPEN_UID, WITHOUT_CAP, OPTIONS,
 };
 
 static const struct option long_options[] = {
@@ -65,6 +67,7 @@ static const struct option long_options[] = {
 	{ "nr-results", required_argument, NULL, NR_RESULTS },
 	{ "uid", required_argument, NULL, UID },
 	{ "open-uid", required_argument, NULL, OPEN_UID },
+	{ "without-cap", required_argument, NULL, WITHOUT_CAP },
 	{}
 };
 
@@ -124,6 +127,19 @@ static int become(uint64_t uid)
 	return uid == DEFAULT ? 0 : setresuid(uid, uid, uid);
 }
 
+static int drop_capability(uint64_t number)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	if (number == DEFAULT)
+		return 0;
+	if (syscall(SYS_capget, &header, data))
+		return -1;
+	data[CAP_TO_INDEX(number)].effective &= ~CAP_TO_MASK(number);
+	return syscall(SYS_capset, &header, data);
+}
+
 static int open_device(void)
 {
 	int fd;
@@ -131,7 +147,7 @@ static int open_device(void)
 	if (become(values[OPEN_UID]))
 		return -1;
 	fd = open(DEVICE, O_RDWR | O_CLOEXEC);
-	if (fd >= 0 && become(values[UID]))
+	if (fd >= 0 && (become(values[UID]) || drop_capability(values[WITHOUT_CAP])))
 		return -1;
 	return fd;
 }
@@ -408,7 +424,7 @@ static int print_usage(void)
 	      "  --size N --tail BYTE --flags N --reserved N --wait MS --image ADDRESS\n"
 	      "  --image-size N --results ADDRESS --result-size N --nr-results N\n"
 	      "Where it is, and who opens the device and makes the ioctl:\n"
-	      "  --structure ADDRESS --open-uid N --uid N\n",
+	      "  --structure ADDRESS --open-uid N --uid N --without-cap N\n",
 	      stderr);
 	return 2;
 }

@@ -55,6 +55,12 @@ only_root_can_use_it() {
 	done
 }
 
+# CAP_SYS_RAWIO, which is 17.
+an_update_takes_what_an_upload_takes() {
+	fails '^errno=EPERM' ioctl --without-cap 17 update "$work/zeros"
+	ioctl --without-cap 17 info
+}
+
 there_is_no_other_ioctl() {
 	local number
 	# Other numbers of its type, an info with a size and a direction in its
@@ -275,6 +281,7 @@ nothing_is_left_behind() {
 tests=(
 	info_says_what_sysfs_says
 	only_root_can_use_it
+	an_update_takes_what_an_upload_takes
 	there_is_no_other_ioctl
 	sizes_that_cannot_be_are_refused
 	newer_structures_are_taken_if_the_rest_is_zero
