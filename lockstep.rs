@@ -51,6 +51,9 @@ use crate::{
 
 /// The firmware as the steps of an update see it.
 pub(crate) trait Firmware: Sync {
+    /// What shows that all CPUs are stopped.
+    type Stopped: Copy;
+
     /// Whether every present CPU is online, and they are `cpus`. P-SEAMLDR waits for all of them.
     fn all_cpus_online(&self, cpus: u32) -> bool;
 
@@ -73,10 +76,10 @@ pub(crate) trait Firmware: Sync {
     fn lp_init(&self) -> Result<(), Failure>;
 
     /// TDH.SYS.UPDATE, and what makes the new module the running one for the rest of the kernel.
-    fn update(&self) -> Result<(), Failure>;
+    fn update(&self, stopped: Self::Stopped) -> Result<(), Failure>;
 
     /// Takes note of what becomes of the module that was shut down, whenever it changes.
-    fn gone(&self, recoverable: bool);
+    fn gone(&self, recoverable: bool, stopped: Self::Stopped);
 
     /// Waits some microseconds before something is tried again.
     fn pause(&self);
@@ -140,10 +143,12 @@ pub(crate) struct Abort {
     pub(crate) remains: Remains,
 }
 
-/// A CPU's part in the lockstep.
-pub(crate) struct Cpu {
+/// A CPU's part in the lockstep, while it is `Stopped`.
+pub(crate) struct Cpu<Stopped> {
     /// The CPU's number.
     id: u32,
+    /// Shows that it is stopped, with all others.
+    stopped: Stopped,
     /// Whether it shuts the old module down.
     lead: bool,
     /// The step that the rest of the fields are about.
@@ -154,11 +159,12 @@ pub(crate) struct Cpu {
     done: bool,
 }
 
-impl Cpu {
+impl<Stopped> Cpu<Stopped> {
     /// The part of CPU `id`. Exactly one of an update's CPUs must be the lead.
-    pub(crate) fn new(id: u32, lead: bool) -> Self {
+    pub(crate) fn new(id: u32, lead: bool, stopped: Stopped) -> Self {
         Self {
             id,
+            stopped,
             lead,
             step: Step::Shutdown,
             ticket: None,
@@ -234,12 +240,12 @@ impl<F: Firmware> Lockstep<F> {
     }
 
     /// Does what `cpu` can do now. Returns whether its part in the update is over.
-    pub(crate) fn poll(&self, cpu: &mut Cpu) -> bool {
+    pub(crate) fn poll(&self, cpu: &mut Cpu<F::Stopped>) -> bool {
         let step = self.step.load(Acquire);
         if step != cpu.step {
             *cpu = Cpu {
                 step,
-                ..Cpu::new(cpu.id, cpu.lead)
+                ..Cpu::new(cpu.id, cpu.lead, cpu.stopped)
             };
         }
         if cpu.done {
@@ -276,7 +282,7 @@ impl<F: Firmware> Lockstep<F> {
         })
     }
 
-    fn shutdown(&self, cpu: &mut Cpu) {
+    fn shutdown(&self, cpu: &mut Cpu<F::Stopped>) {
         // Nothing is lost yet. Check what P-SEAMLDR would otherwise wait for in vain.
         if !self.firmware.all_cpus_online(self.cpus) {
             let remains = if self.resumed {
@@ -289,7 +295,7 @@ impl<F: Firmware> Lockstep<F> {
 
         match self.retry(|| self.firmware.shutdown()) {
             Ok(()) => {
-                self.firmware.gone(true);
+                self.firmware.gone(true, cpu.stopped);
                 self.next(Step::Install);
             }
             // There should be none to shut down, but to install over a module that runs after all,
@@ -317,7 +323,7 @@ impl<F: Firmware> Lockstep<F> {
     /// P-SEAMLDR serves one CPU at a time, so the CPUs take turns rather than fight. Only the call
     /// that completes the round checks and installs anything; the others register their CPU. The
     /// CPU that made it initializes the new module.
-    fn install(&self, cpu: &mut Cpu) {
+    fn install(&self, cpu: &mut Cpu<F::Stopped>) {
         let turns = match cpu.step {
             Step::Install => &self.turns,
             _ => &self.turns_again,
@@ -392,7 +398,7 @@ impl<F: Firmware> Lockstep<F> {
         self.retry(|| self.firmware.sys_init())
     }
 
-    fn lp_init(&self, cpu: &mut Cpu) {
+    fn lp_init(&self, cpu: &mut Cpu<F::Stopped>) {
         cpu.done = true;
         match self.retry(|| self.firmware.lp_init()) {
             Ok(()) => {
@@ -404,9 +410,9 @@ impl<F: Firmware> Lockstep<F> {
         }
     }
 
-    fn update(&self, cpu: &mut Cpu) {
+    fn update(&self, cpu: &mut Cpu<F::Stopped>) {
         cpu.step = Step::Update;
-        match self.retry(|| self.firmware.update()) {
+        match self.retry(|| self.firmware.update(cpu.stopped)) {
             Ok(()) => self.next(Step::Done),
             Err(failure) => self.fail_installed(cpu, failure),
         }
@@ -416,7 +422,7 @@ impl<F: Firmware> Lockstep<F> {
     ///
     /// Until TDH.SYS.UPDATE succeeds the handoff data is valid, and another module can take it
     /// over. That takes one more record of P-SEAMLDR's.
-    fn fail_installed(&self, cpu: &mut Cpu, failure: Failure) {
+    fn fail_installed(&self, cpu: &mut Cpu<F::Stopped>, failure: Failure) {
         let remains = if failure.status.is(Status::SYS_INVALID_HANDOFF)
             || (self.updates_left <= 1 && self.firmware.updates_left() == Some(0))
         {
@@ -433,7 +439,7 @@ impl<F: Firmware> Lockstep<F> {
     }
 
     /// Ends the update for all CPUs, unless another CPU has done so.
-    fn fail(&self, cpu: &mut Cpu, failure: Option<Failure>, remains: Remains) {
+    fn fail(&self, cpu: &mut Cpu<F::Stopped>, failure: Option<Failure>, remains: Remains) {
         cpu.done = true;
         if self.aborted.xchg(true, Full) {
             return;
@@ -447,7 +453,8 @@ impl<F: Firmware> Lockstep<F> {
         }
         self.abort_remains.store(remains, Relaxed);
         if remains != Remains::OldModule {
-            self.firmware.gone(remains == Remains::HandoffData);
+            let recoverable = remains == Remains::HandoffData;
+            self.firmware.gone(recoverable, cpu.stopped);
         }
         self.next(Step::Failed);
     }

@@ -72,7 +72,8 @@ use crate::{
     },
     stop_machine::{
         stop_machine,
-        wait_a_moment, //
+        wait_a_moment,
+        Stopped, //
     },
     sysfs,
     task,
@@ -323,9 +324,9 @@ impl Update {
         let waited_ns = Atomic::new(0i64);
 
         self.attempts = self.attempts.saturating_add(1);
-        stop_machine(&|id: CpuId| {
+        stop_machine(&|id: CpuId, stopped: Stopped| {
             let lead = smp::cpus(smp::online()).next() == Some(id);
-            let mut cpu = Cpu::new(id.into(), lead);
+            let mut cpu = Cpu::new(id.into(), lead, stopped);
             if lead {
                 waited_ns.store(asked.elapsed().as_nanos(), Relaxed);
             }
@@ -420,6 +421,8 @@ struct Running<'a> {
 }
 
 impl Firmware for Running<'_> {
+    type Stopped = Stopped;
+
     fn all_cpus_online(&self, cpus: u32) -> bool {
         smp::online().weight() == cpus && smp::present().weight() == cpus
     }
@@ -462,7 +465,7 @@ impl Firmware for Running<'_> {
         seamcall::sys_lp_init()
     }
 
-    fn update(&self) -> Result<(), Failure> {
+    fn update(&self, stopped: Stopped) -> Result<(), Failure> {
         let features = match seamcall::sys_update(self.features) {
             Ok(()) => self.features,
             // The new module does not take these features, or does not know the version that
@@ -476,12 +479,12 @@ impl Firmware for Running<'_> {
 
         let offered = metadata::features().unwrap_or(self.old_offered);
         let version = Version::read().unwrap_or(self.old_version);
-        setup::module_updated(features, offered, version);
+        setup::module_updated(features, offered, version, stopped);
         Ok(())
     }
 
-    fn gone(&self, recoverable: bool) {
-        setup::module_gone(recoverable, self.hv);
+    fn gone(&self, recoverable: bool, stopped: Stopped) {
+        setup::module_gone(recoverable, self.hv, stopped);
     }
 
     fn pause(&self) {

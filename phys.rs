@@ -17,6 +17,7 @@ use crate::{
         Image,
         MAX_MODULE_PAGES, //
     },
+    setup::Tdmr,
     vmapped::Vmapped, //
 };
 
@@ -45,10 +46,10 @@ static_assert!(size_of::<TdmrArray>().is_power_of_two());
 
 impl TdmrArray {
     /// Collects the addresses; [`EINVAL`] when there are more than TDH.SYS.CONFIG takes.
-    pub(crate) fn new(addresses: impl Iterator<Item = u64>) -> Result<KBox<Self>> {
+    pub(crate) fn new(tdmrs: &[Tdmr]) -> Result<KBox<Self>> {
         let mut array = KBox::init(pin_init::init_zeroed::<Self>(), GFP_KERNEL)?;
-        for (at, address) in addresses.enumerate() {
-            *array.tdmrs.get_mut(at).ok_or(EINVAL)? = address;
+        for (at, tdmr) in tdmrs.iter().enumerate() {
+            *array.tdmrs.get_mut(at).ok_or(EINVAL)? = tdmr.info();
             array.len = at.saturating_add(1) as u64;
         }
         Ok(array)

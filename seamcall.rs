@@ -24,6 +24,7 @@ use crate::{
     operands::Call,
     phys,
     retry,
+    setup::Tdmr,
     status::{
         Failure,
         InstallFailure,
@@ -81,8 +82,8 @@ fn invoke(shim: Shim, call: Call) -> (Regs, Status) {
         Shim::ModuleRet => bindings::tdx_host_seamcall_ret,
         Shim::Seamldr => bindings::tdx_host_seamldr_call,
     };
-    // SAFETY: `args` lives until the function returns. The calls that `Call` can express write at
-    // most to memory that its constructors' callers own for the duration of the call.
+    // SAFETY: `args` lives until the function returns. What the functions below have the targets
+    // write to is borrowed for the call, or was set aside for the TDX module by the core.
     let rax = unsafe { function(call.leaf.rax(), &mut args) };
 
     (
@@ -136,7 +137,7 @@ pub(crate) fn sys_rd(field: u64) -> Result<u64> {
     call(Shim::ModuleRet, Call::sys_rd(field)).map(|regs| regs.r8)
 }
 
-/// TDH.SYS.CONFIG with the TDMRs whose TDMR_INFO are at the physical addresses in `tdmrs`.
+/// TDH.SYS.CONFIG with `tdmrs`.
 pub(crate) fn sys_config(
     tdmrs: &phys::TdmrArray,
     global_keyid: u32,
@@ -159,9 +160,9 @@ pub(crate) fn sys_key_config() -> Result<()> {
     call(Shim::Module, Call::sys_key_config()).map(|_| ())
 }
 
-/// TDH.SYS.TDMR.INIT: the physical address in the TDMR at `base` that is to be initialized next.
-pub(crate) fn sys_tdmr_init(base: u64) -> Result<u64> {
-    call(Shim::ModuleRet, Call::sys_tdmr_init(base)).map(|regs| regs.rdx)
+/// TDH.SYS.TDMR.INIT: the physical address in `tdmr` that is to be initialized next.
+pub(crate) fn sys_tdmr_init(tdmr: &Tdmr) -> Result<u64> {
+    call(Shim::ModuleRet, Call::sys_tdmr_init(tdmr.base())).map(|regs| regs.rdx)
 }
 
 /// TDH.SYS.SHUTDOWN

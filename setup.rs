@@ -24,7 +24,8 @@ use kernel::{
 use crate::{
     features::Features,
     metadata::Version,
-    retry, //
+    retry,
+    stop_machine::Stopped, //
 };
 
 /// What the host has of TDX.
@@ -125,26 +126,49 @@ impl Setup {
         matches!(self.state, State::Unconfigured | State::Ready)
     }
 
-    /// The TDMRs constructed at boot.
-    pub(crate) fn tdmrs(&self) -> impl Iterator<Item = Tdmr> {
-        (0..self.nr_tdmrs).map_while(Tdmr::read)
+    /// The TDMRs constructed at boot. For the load of the driver, which initializes them.
+    pub(crate) fn tdmrs(&self) -> Result<KVec<Tdmr>> {
+        let mut tdmrs = KVec::new();
+        for tdmr in (0..self.nr_tdmrs).map_while(Tdmr::read) {
+            tdmrs.push(tdmr, GFP_KERNEL)?;
+        }
+        Ok(tdmrs)
     }
 }
 
 /// A TD memory region: what the TDX module tracks the use of in a PAMT.
-#[derive(Clone, Copy)]
+///
+/// # Invariants
+///
+/// The core has constructed it, and set its PAMT aside for the TDX module.
 pub(crate) struct Tdmr {
-    /// Physical address of its TDMR_INFO.
-    pub(crate) info: u64,
-    /// Physical address of its first byte, 1 GiB aligned.
-    pub(crate) base: u64,
-    /// Size in bytes, a multiple of 1 GiB.
-    pub(crate) size: u64,
-    /// NUMA node of some of its memory.
-    pub(crate) node: i32,
+    info: u64,
+    base: u64,
+    size: u64,
+    node: i32,
 }
 
 impl Tdmr {
+    /// Physical address of its TDMR_INFO.
+    pub(crate) fn info(&self) -> u64 {
+        self.info
+    }
+
+    /// Physical address of its first byte, 1 GiB aligned.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Size in bytes, a multiple of 1 GiB.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// NUMA node of some of its memory.
+    pub(crate) fn node(&self) -> i32 {
+        self.node
+    }
+
     fn read(index: u32) -> Option<Self> {
         let mut tdmr = MaybeUninit::<bindings::tdx_host_tdmr>::uninit();
         // SAFETY: `tdmr` has room for what the core writes.
@@ -154,6 +178,7 @@ impl Tdmr {
         // SAFETY: The core has filled it in, as it returned 0.
         let tdmr = unsafe { tdmr.assume_init() };
 
+        // INVARIANT: The core says so.
         Some(Self {
             info: tdmr.info,
             base: tdmr.base,
@@ -179,23 +204,26 @@ pub(crate) fn module_configured(features: Features) -> Result {
     retry(|| to_result(unsafe { bindings::tdx_host_module_configured(features.bits()) }))
 }
 
-/// The TDX module cannot be configured any more: free what was prepared for it.
-pub(crate) fn module_failed() {
+/// The TDX module cannot be configured any more: free what was prepared for it, `tdmrs`.
+pub(crate) fn module_failed(tdmrs: KVec<Tdmr>) {
+    // Nobody initializes them any more.
+    drop(tdmrs);
     // SAFETY: Only the load of the driver calls this, and nothing else changes the state meanwhile.
+    // The TDX module does not work on the PAMTs that this frees, as it is called for TDMRs alone.
     unsafe { bindings::tdx_host_module_failed() };
 }
 
 /// The TDX module was shut down; `recoverable` says whether its TDs can still be saved, with the
-/// handoff data of version `hv` that it has left. For one CPU while all are stopped.
-pub(crate) fn module_gone(recoverable: bool, hv: u16) {
+/// handoff data of version `hv` that it has left. For one CPU at a time.
+pub(crate) fn module_gone(recoverable: bool, hv: u16, _: Stopped) {
     // SAFETY: This writes integers and flags, of which nobody sees some without the others as all
     // CPUs are stopped.
     unsafe { bindings::tdx_host_module_gone(recoverable, hv) };
 }
 
-/// Another TDX module has taken over. It was given `features`, and offers `offered`. For one CPU
-/// while all are stopped.
-pub(crate) fn module_updated(features: Features, offered: Features, version: Version) {
+/// Another TDX module has taken over. It was given `features`, and offers `offered`. For one CPU at
+/// a time.
+pub(crate) fn module_updated(features: Features, offered: Features, version: Version, _: Stopped) {
     // SAFETY: As in `module_gone()`. The core only reads the version, before it returns.
     unsafe { bindings::tdx_host_module_updated(features.bits(), offered.bits(), &version.into()) };
 }

@@ -12,10 +12,16 @@ use kernel::{
     cpu::CpuId,
     error::to_result,
     prelude::*,
-    processor::cpu_relax, //
+    processor::cpu_relax,
+    types::NotThreadSafe, //
 };
 
 use crate::smp;
+
+/// The machine is stopped: what is called with this runs in [`stop_machine()`], as it cannot leave
+/// the CPU that got it there.
+#[derive(Clone, Copy)]
+pub(crate) struct Stopped(NotThreadSafe);
 
 /// Stops the machine and runs `f` on every online CPU at the same time.
 ///
@@ -24,14 +30,14 @@ use crate::smp;
 /// spinlocks on PREEMPT_RT, are allowed in it. CPU hotplug is excluded meanwhile.
 ///
 /// Sleeps, for as long as it takes for every CPU to run its stopper thread.
-pub(crate) fn stop_machine<F: Fn(CpuId) + Sync>(f: &F) -> Result {
+pub(crate) fn stop_machine<F: Fn(CpuId, Stopped) + Sync>(f: &F) -> Result {
     /// # Safety
     ///
     /// `data` must point to an `F`.
-    unsafe extern "C" fn run<F: Fn(CpuId) + Sync>(data: *mut c_void) -> c_int {
+    unsafe extern "C" fn run<F: Fn(CpuId, Stopped) + Sync>(data: *mut c_void) -> c_int {
         // SAFETY: `data` is the `f` below, which is borrowed until `stop_machine()` returns.
         let f = unsafe { &*data.cast::<F>() };
-        f(CpuId::current());
+        f(CpuId::current(), Stopped(NotThreadSafe));
         0
     }
 

@@ -141,7 +141,7 @@ pub(crate) fn configure(setup: &Setup) -> Result {
         .and_then(|()| init_tdmrs(&tdmrs))
         .and_then(|()| setup::module_configured(features).map_err(Error::Sysinfo));
     if let Err(error) = finished {
-        setup::module_failed();
+        setup::module_failed(tdmrs);
         pr_err!("{error}; TDX stays off until the next reboot\n");
         return Err(error.to_errno());
     }
@@ -168,11 +168,7 @@ struct Configured {
 ///
 /// All memory that is needed later is allocated here.
 fn prepare_and_config(setup: &Setup) -> Result<Configured, Error> {
-    let mut tdmrs = KVec::new();
-    for tdmr in setup.tdmrs() {
-        tdmrs.push(tdmr, GFP_KERNEL)?;
-    }
-
+    let tdmrs = setup.tdmrs()?;
     let no_hotplug = smp::NoHotplug::new();
     let cpus = package_cpus(&no_hotplug)?;
     let features = config(setup, &tdmrs)?;
@@ -187,7 +183,7 @@ fn prepare_and_config(setup: &Setup) -> Result<Configured, Error> {
 /// Hands the TDMRs over, with the features that are configured from then on.
 fn config(setup: &Setup, tdmrs: &[Tdmr]) -> Result<Features, Error> {
     let features = Features::to_configure(retry(metadata::features)?);
-    let array = TdmrArray::new(tdmrs.iter().map(|tdmr| tdmr.info))?;
+    let array = TdmrArray::new(tdmrs)?;
     retry(|| seamcall::sys_config(&array, setup.global_keyid, features)).map_err(|failure| {
         // Version 1 or one of its operands: a TDX module that offers a feature and does not take
         // it in the way that the kernel asks for it. There is no second try without the feature.
@@ -246,18 +242,14 @@ fn config_key(cpus: &[CpuId], _: &smp::NoHotplug) -> Result<(), Error> {
 fn init_tdmrs(tdmrs: &[Tdmr]) -> Result<(), Error> {
     let total = tdmrs
         .iter()
-        .fold(0u64, |sum, tdmr| sum.saturating_add(tdmr.size));
+        .fold(0u64, |sum, tdmr| sum.saturating_add(tdmr.size()));
     let progress = Progress::new(total);
 
-    parallel::for_each(
-        tdmrs,
-        |tdmr| tdmr.node,
-        |tdmr| {
-            if let Err(failure) = init_tdmr(tdmr, &progress) {
-                progress.fail(failure);
-            }
-        },
-    );
+    parallel::for_each(tdmrs, Tdmr::node, |tdmr| {
+        if let Err(failure) = init_tdmr(tdmr, &progress) {
+            progress.fail(failure);
+        }
+    });
     progress.finish()
 }
 
@@ -267,10 +259,10 @@ fn init_tdmr(tdmr: &Tdmr, progress: &Progress) -> seamcall::Result<()> {
     // A call does a page at the least, and a gigabyte has so many.
     const CALLS: u32 = 1 << 18;
 
-    let mut done = tdmr.base;
+    let mut done = tdmr.base();
     let mut calls = 0u32;
     while done < tdmr.end() && !progress.has_failed() {
-        let next = retry(|| seamcall::sys_tdmr_init(tdmr.base))?.min(tdmr.end());
+        let next = retry(|| seamcall::sys_tdmr_init(tdmr))?.min(tdmr.end());
         calls = calls.saturating_add(1);
         if next > done {
             progress.add(next.saturating_sub(done));

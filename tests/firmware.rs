@@ -285,6 +285,8 @@ const LP_INIT_DONE: u64 = 0xC000_0503_0000_0000;
 const SYS_STATE_INCORRECT: u64 = 0xC000_0508_0000_0000;
 
 impl Firmware for &Mock {
+    type Stopped = ();
+
     fn all_cpus_online(&self, cpus: u32) -> bool {
         !self.scenario.cpu_offline && cpus == self.scenario.cpus + self.scenario.new_cpus
     }
@@ -395,7 +397,7 @@ impl Firmware for &Mock {
         )
     }
 
-    fn update(&self) -> Result<(), Failure> {
+    fn update(&self, (): ()) -> Result<(), Failure> {
         self.module_call(
             Call::Update,
             |_| 0,
@@ -409,7 +411,7 @@ impl Firmware for &Mock {
         )
     }
 
-    fn gone(&self, recoverable: bool) {
+    fn gone(&self, recoverable: bool, (): ()) {
         let mut state = self.state.lock();
         state.gone_wrong |= match state.can_be_saved() {
             Some(can_be_saved) => recoverable != can_be_saved,

@@ -44,7 +44,7 @@ pub(crate) fn id(index: u32) -> u32 {
 /// with the index of a CPU before it is polled.
 ///
 /// Returns whether they got there before they had been polled so often that they never would.
-pub(crate) fn run<F: Firmware>(
+pub(crate) fn run<F: Firmware<Stopped = ()>>(
     lockstep: &Lockstep<F>,
     cpus: u32,
     lead: u32,
@@ -53,7 +53,7 @@ pub(crate) fn run<F: Firmware>(
 ) -> Result<bool> {
     let mut parts = KVec::with_capacity(cpus as usize, GFP_KERNEL)?;
     for index in 0..cpus {
-        parts.push((Cpu::new(id(index), index == lead), false), GFP_KERNEL)?;
+        parts.push((Cpu::new(id(index), index == lead, ()), false), GFP_KERNEL)?;
     }
     let mut left = cpus;
     let mut poll = |index: u32| {

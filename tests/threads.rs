@@ -92,6 +92,8 @@ impl Slow {
 }
 
 impl Firmware for Arc<Slow> {
+    type Stopped = ();
+
     fn all_cpus_online(&self, cpus: u32) -> bool {
         cpus == self.cpus
     }
@@ -150,11 +152,11 @@ impl Firmware for Arc<Slow> {
         Ok(())
     }
 
-    fn update(&self) -> Result<(), Failure> {
+    fn update(&self, (): ()) -> Result<(), Failure> {
         self.by_lead()
     }
 
-    fn gone(&self, _recoverable: bool) {
+    fn gone(&self, _recoverable: bool, (): ()) {
         self.gone.fetch_add(1, Relaxed);
     }
 
@@ -225,7 +227,7 @@ pub(crate) fn update(cpus: u32, trouble: Trouble) -> Result<Report> {
     for id in 0..cpus {
         let shared = shared.clone();
         workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
-            let mut cpu = Cpu::new(id, id == 0);
+            let mut cpu = Cpu::new(id, id == 0, ());
             let began = Instant::<Monotonic>::now();
             while !shared.lockstep.poll(&mut cpu) {
                 if began.elapsed() > PATIENCE {
