@@ -110,7 +110,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let exit = run(&cli).unwrap_or_else(|failure| {
         if !failure.message.is_empty() {
-            anstream::eprintln!("tdxctl: {}", failure.message);
+            output::complain(&format!("tdxctl: {}\n", failure.message));
             if cli.json {
                 let _ = output::print_json(&json!({
                     "error": { "message": failure.message, "exit_status": failure.exit as u8 }

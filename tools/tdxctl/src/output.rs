@@ -143,6 +143,13 @@ pub fn print(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Says something on standard error, where it can: that nobody hears it is no failure.
+pub fn complain(text: &str) {
+    let mut out = anstream::stderr().lock();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
+}
+
 /// Prints JSON for programs.
 pub fn print_json(value: &impl Serialize) -> io::Result<()> {
     let mut out = io::stdout().lock();

@@ -803,6 +803,62 @@ fn who_reads_no_more_is_no_trouble() {
     assert_eq!(text(&output.stderr), "");
 }
 
+/// The exit status is that of the update, whatever becomes of the output.
+#[test]
+fn an_update_whose_outcome_cannot_be_printed() {
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full");
+    let cut = "result=interrupted step=install errno=-5 leaf=SEAMLDR.INSTALL \
+               status=0x8000000000020001 name=EBADHASH reason=- count=0 from=1.5.26 to=- \
+               attempts=1 blackout_us=42";
+    let good = |name: &str| Host::ours(name).with("image", image(Format::V200).bytes());
+    let interrupted = |name: &str| {
+        good(name)
+            .with(&format!("{CLASS}/error"), "transferring:hw-error\n")
+            .with(&format!("{SYSFS}/last_update"), cut)
+    };
+    for (host, outcome, exit) in [
+        (good("unheard"), "TDX module updated", 0),
+        (interrupted("unheard-cut"), "update interrupted", 4),
+    ] {
+        let image = host.file("image");
+        let update = || host.command(&["update", "--yes", &image]);
+
+        let output = update()
+            .arg("--json")
+            .stdout(full().unwrap())
+            .output()
+            .unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(exit), "{said}");
+        assert!(said.contains(outcome), "{said}");
+
+        let status = update()
+            .stdout(full().unwrap())
+            .stderr(full().unwrap())
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(exit));
+
+        let mut child = update()
+            .arg("--json")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(exit));
+        assert!(text(&output.stderr).contains(outcome));
+    }
+    // A message that nobody hears is no crash.
+    let status = Host::empty("unheard-error")
+        .command(&["status"])
+        .stderr(full().unwrap())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+}
+
 #[test]
 fn what_is_generated() {
     let host = Host::empty("generated");

@@ -8,7 +8,7 @@
 //! every attempt, of which there is at most one a second after a while.
 
 use std::borrow::Cow;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -145,11 +145,7 @@ pub fn run(host: &Host, arguments: &cli::Update, json: bool) -> Result<Exit, Fai
     let state = Facts::read(host).ok().and_then(|facts| facts.state.ok());
     let exit = ended.exit(state);
     ended.exit_status = exit as u8;
-    if json {
-        output::print_json(&ended)?;
-    } else {
-        tell(&ended, exit)?;
-    }
+    tell(&ended, exit, json);
     Ok(exit)
 }
 
@@ -165,31 +161,51 @@ fn may_update(host: &Host) -> bool {
 /// Shows what is about to happen, and asks.
 fn agreed(checks: &Checks, facts: &Facts, image: &Image<'_>) -> Result<bool, Failure> {
     let sigstruct = Sigstruct::new(image.sigstruct());
-    anstream::eprint!("{}", output::table(&checks.rows(true)));
-    match &facts.module_version {
-        Ok(version) => eprintln!("TDX module {version} runs."),
-        Err(_) => eprintln!("No TDX module runs, an update was interrupted."),
-    }
-    eprintln!(
-        "The image has SVN {} and was signed on {}.",
+    let running = match &facts.module_version {
+        Ok(version) => format!("TDX module {version} runs."),
+        Err(_) => "No TDX module runs, an update was interrupted.".to_owned(),
+    };
+    let cpus = match &facts.cpus_online {
+        Ok(cpus) => format!("All {cpus} CPUs"),
+        Err(_) => "All CPUs".to_owned(),
+    };
+    output::complain(&format!(
+        "{}{running}\n\
+         The image has SVN {} and was signed on {}.\n\
+         {cpus} stop for a moment. TDs go on afterwards.\n\
+         Should the firmware fail in the middle, TDs whose vCPUs run then are lost.\n\
+         Replace the TDX module? [y/N] ",
+        output::table(&checks.rows(true)),
         sigstruct.svn(),
-        super::show::date(sigstruct.date())
-    );
-    match &facts.cpus_online {
-        Ok(cpus) => eprintln!("All {cpus} CPUs stop for a moment. TDs go on afterwards."),
-        Err(_) => eprintln!("All CPUs stop for a moment. TDs go on afterwards."),
-    }
-    eprintln!("Should the firmware fail in the middle, TDs whose vCPUs run then are lost.");
-    eprint!("Replace the TDX module? [y/N] ");
-    io::stderr().flush()?;
+        super::show::date(sigstruct.date()),
+    ));
 
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// Says how it ended.
-fn tell(ended: &Ended, exit: Exit) -> Result<(), Failure> {
+/// Says how it ended. Nothing that goes wrong here changes that, or the exit status.
+fn tell(ended: &Ended, exit: Exit, json: bool) {
+    let text = in_words(ended, exit);
+    let printed = match (json, exit) {
+        (true, _) => output::print_json(ended),
+        (false, Exit::Ok) => output::print(&format!("{text}\n")),
+        (false, _) => {
+            output::complain(&format!("tdxctl: {text}\n"));
+            Ok(())
+        }
+    };
+    if let Err(error) = printed {
+        let why = crate::words(&error);
+        output::complain(&format!(
+            "tdxctl: {text} (standard output cannot be written: {why})\n"
+        ));
+    }
+}
+
+/// How it ended, in a coloured sentence.
+fn in_words(ended: &Ended, exit: Exit) -> String {
     let LastUpdate {
         from, to, attempts, ..
     } = &ended.update;
@@ -207,8 +223,7 @@ fn tell(ended: &Ended, exit: Exit) -> Result<(), Failure> {
             );
         }
         let style = output::style(Verdict::Pass);
-        output::print(&format!("{style}{text}{style:#}\n"))?;
-        return Ok(());
+        return format!("{style}{text}{style:#}");
     }
     let message = match (&ended.message, ended.may_pass()) {
         (_, true) => ended.obstacle(),
@@ -226,8 +241,7 @@ fn tell(ended: &Ended, exit: Exit) -> Result<(), Failure> {
         _ => "not updated",
     };
     let style = output::style(Verdict::Fail);
-    anstream::eprintln!("tdxctl: {style}{outcome}{style:#}: {message}");
-    Ok(())
+    format!("{style}{outcome}{style:#}: {message}")
 }
 
 /// What can be asked for an update.
@@ -460,14 +474,15 @@ impl Spinner {
     fn show(&mut self, text: &str) {
         const TURNS: [char; 4] = ['|', '/', '-', '\\'];
         if self.shown {
-            eprint!("\r\x1b[K{} {text}", TURNS[self.turns % TURNS.len()]);
+            let turn = TURNS[self.turns % TURNS.len()];
+            output::complain(&format!("\r\x1b[K{turn} {text}"));
             self.turns += 1;
         }
     }
 
     fn clear(&mut self) {
         if self.shown && self.turns != 0 {
-            eprint!("\r\x1b[K");
+            output::complain("\r\x1b[K");
         }
     }
 }
