@@ -131,6 +131,8 @@ pub struct Update {
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration)]
     pub wait: Duration,
     /// Do not ask; needed where there is no terminal to ask on
+    ///
+    /// Checks that have not passed and do not hinder are shown on standard error all the same.
     #[arg(long, short)]
     pub yes: bool,
 }

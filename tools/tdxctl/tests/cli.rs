@@ -803,6 +803,22 @@ fn who_reads_no_more_is_no_trouble() {
     assert_eq!(text(&output.stderr), "");
 }
 
+/// Nobody is asked, but what should be known before is said: not where JSON is.
+#[test]
+fn an_update_without_asking_says_what_has_not_passed() {
+    for arguments in [&["update", "--yes"][..], &["update", "--yes", "--json"]] {
+        let host = Host::mainline("yes").with("image", image(Format::V200).bytes());
+        let output = host.run(&[arguments, &[&host.file("image")]].concat());
+        assert_eq!(output.status.code(), Some(0));
+        let said = text(&output.stderr);
+        for row in ["NOTE  td-builds ", "SKIP  signer ", "SKIP  handoff "] {
+            assert!(said.contains(row), "{row} not in\n{said}");
+        }
+        assert!(!said.contains("PASS"), "{said}");
+        assert!(!text(&output.stdout).contains("NOTE"));
+    }
+}
+
 /// The exit status is that of the update, whatever becomes of the output.
 #[test]
 fn an_update_whose_outcome_cannot_be_printed() {

@@ -119,7 +119,9 @@ pub fn run(host: &Host, arguments: &cli::Update, json: bool) -> Result<Exit, Fai
             "only root may update the TDX module",
         ));
     }
-    if !arguments.yes && !agreed(&checks, &facts, &image)? {
+    // With --yes there is nobody to ask, but the log of a script should have it.
+    output::complain(&output::table(&checks.rows(true)));
+    if !arguments.yes && !agreed(&facts, &image)? {
         return Err(Failure::new(Exit::Failed, "not updated"));
     }
 
@@ -158,8 +160,8 @@ fn may_update(host: &Host) -> bool {
     }
 }
 
-/// Shows what is about to happen, and asks.
-fn agreed(checks: &Checks, facts: &Facts, image: &Image<'_>) -> Result<bool, Failure> {
+/// Says what is about to happen, and asks.
+fn agreed(facts: &Facts, image: &Image<'_>) -> Result<bool, Failure> {
     let sigstruct = Sigstruct::new(image.sigstruct());
     let running = match &facts.module_version {
         Ok(version) => format!("TDX module {version} runs."),
@@ -170,12 +172,11 @@ fn agreed(checks: &Checks, facts: &Facts, image: &Image<'_>) -> Result<bool, Fai
         Err(_) => "All CPUs".to_owned(),
     };
     output::complain(&format!(
-        "{}{running}\n\
+        "{running}\n\
          The image has SVN {} and was signed on {}.\n\
          {cpus} stop for a moment. TDs go on afterwards.\n\
          Should the firmware fail in the middle, TDs whose vCPUs run then are lost.\n\
          Replace the TDX module? [y/N] ",
-        output::table(&checks.rows(true)),
         sigstruct.svn(),
         super::show::date(sigstruct.date()),
     ));
