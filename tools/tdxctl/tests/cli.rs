@@ -803,6 +803,34 @@ fn who_reads_no_more_is_no_trouble() {
     assert_eq!(text(&output.stderr), "");
 }
 
+#[test]
+fn an_update_that_does_not_begin_tells_of_tds_in_danger() {
+    for (state, exit, words) in [
+        ("interrupted", 4, "TDs that do not run can be saved"),
+        ("lost", 3, "every TD are lost until the next reboot"),
+    ] {
+        let host = Host::ours(&format!("danger-{state}"))
+            .with("image", image(Format::V200).bytes())
+            .with("random", vec![0x5a; 3 * 4096])
+            .with(&format!("{SYSFS}/state"), format!("{state}\n"));
+        for file in ["random", "nothing"] {
+            let output = host.run(&["update", "--yes", &host.file(file)]);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(exit), "{said}");
+            assert!(said.contains(file) && said.contains(words), "{said}");
+        }
+        if state == "interrupted" {
+            let image = host.file("image");
+            let (said, status) = on_a_terminal(host.command(&["update", &image]), "n\n");
+            assert_eq!(status, exit, "{said}");
+            assert!(
+                said.contains("not updated") && said.contains(words),
+                "{said}"
+            );
+        }
+    }
+}
+
 /// Nobody is asked, but what should be known before is said: not where JSON is.
 #[test]
 fn an_update_without_asking_says_what_has_not_passed() {

@@ -93,6 +93,27 @@ pub fn run(host: &Host, arguments: &cli::Update, json: bool) -> Result<Exit, Fai
             "there is no terminal to ask on: --yes updates without asking",
         ));
     }
+    update(host, arguments, json).map_err(|failure| failure.in_state(state_of(host)))
+}
+
+impl Failure {
+    /// A failure that has changed nothing, on a host whose TDs are in danger as before.
+    fn in_state(self, state: Option<State>) -> Self {
+        let exit = match (self.exit, state) {
+            (Exit::Failed, Some(State::Interrupted)) => Exit::Interrupted,
+            (Exit::Failed, Some(State::Lost)) => Exit::Lost,
+            _ => return self,
+        };
+        let meaning = state.map_or("", State::meaning);
+        Self::new(exit, format!("{}; {meaning}", self.message))
+    }
+}
+
+fn state_of(host: &Host) -> Option<State> {
+    Facts::read(host).ok()?.state.ok()
+}
+
+fn update(host: &Host, arguments: &cli::Update, json: bool) -> Result<Exit, Failure> {
     let path = &arguments.image;
     let bytes = evidence::read(path)?;
     let image = evidence::parse(path, &bytes)?;
@@ -144,8 +165,7 @@ pub fn run(host: &Host, arguments: &cli::Update, json: bool) -> Result<Exit, Fai
     let mut ended = persist(&mut *driver, arguments.wait, &mut spinner)?;
     spinner.clear();
 
-    let state = Facts::read(host).ok().and_then(|facts| facts.state.ok());
-    let exit = ended.exit(state);
+    let exit = ended.exit(state_of(host));
     ended.exit_status = exit as u8;
     tell(&ended, exit, json);
     Ok(exit)
