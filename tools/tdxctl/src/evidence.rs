@@ -10,20 +10,39 @@ use anyhow::{bail, Context, Result};
 use rsa::{BigUint, Pkcs1v15Sign, RsaPublicKey};
 use sha2::{Digest, Sha384};
 
-use crate::image::{Image, MAX_SIZE};
+use crate::image::{self, Image, MAX_SIZE};
 use crate::preflight::Evidence;
 use crate::sigstruct::{Signer, Sigstruct};
 
 /// The exponent of the key that signs a TDX module.
 const EXPONENT: u32 = 0x1_0001;
 
+/// The name of a file for people. Control characters are escaped: a terminal would obey them.
+pub fn name(path: &Path) -> String {
+    plain(&path.display().to_string())
+}
+
+/// A text with its control characters escaped.
+pub fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() {
+            plain.extend(letter.escape_default());
+        } else {
+            plain.push(letter);
+        }
+    }
+    plain
+}
+
 /// Reads the file at `path`, which is meant to be an image.
 ///
 /// What is longer than any image is not read to its end.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    let named = || path.display().to_string();
+    let named = || name(path);
     let file = File::open(path).with_context(named)?;
-    if file.metadata().with_context(named)?.is_dir() {
+    let metadata = file.metadata().with_context(named)?;
+    if metadata.is_dir() {
         bail!("{} is a folder, not a TDX module image", named());
     }
     let mut bytes = Vec::new();
@@ -32,6 +51,13 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
         .with_context(named)?;
     if bytes.is_empty() {
         bail!("{} is empty", named());
+    }
+    if bytes.len() > MAX_SIZE && metadata.is_file() {
+        let len = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+        let error = image::Error::TooLong {
+            len: len.max(bytes.len()),
+        };
+        bail!("{} is not a TDX module image: {error}", named());
     }
     Ok(bytes)
 }
@@ -47,10 +73,7 @@ pub fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Image<'a>> {
             }
             _ => "",
         };
-        anyhow::anyhow!(
-            "{} is not a TDX module image: {error}{hint}",
-            path.display()
-        )
+        anyhow::anyhow!("{} is not a TDX module image: {error}{hint}", name(path))
     })
 }
 

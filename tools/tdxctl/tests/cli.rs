@@ -221,6 +221,7 @@ fn files_that_are_no_image_are_named_with_the_reason() {
         .with("tdx_module_1.5.16.bin", vec![0; 2 * 4096])
         .with("short", &good.bytes()[..4096 * 4])
         .with("long", vec![0; 498 * 4096 + 1])
+        .with("longer", vec![0; 700 * 4096])
         .with("text", "#!/bin/sh\n");
     for (file, reason) in [
         ("nothing", "No such file or directory"),
@@ -238,6 +239,10 @@ fn files_that_are_no_image_are_named_with_the_reason() {
         (
             "long",
             "not a TDX module image: size: 2039809 bytes, longer than",
+        ),
+        (
+            "longer",
+            "not a TDX module image: size: 2867200 bytes, longer than",
         ),
         (
             "text",
@@ -261,6 +266,24 @@ fn files_that_are_no_image_are_named_with_the_reason() {
             assert_eq!((status, &error["error"]["exit_status"]), (1, &1.into()));
             assert!(error["error"]["message"].as_str().unwrap().contains(reason));
         }
+    }
+}
+
+/// A terminal would obey what is in the name of a file.
+#[test]
+fn control_characters_in_names_are_escaped() {
+    let host = Host::empty("names")
+        .with("red\x1b[31m", image(Format::V200).bytes())
+        .with("a\nb", "#!/bin/sh\n");
+    let output = host.run(&["show", &host.file("red\x1b[31m")]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).contains("red\\u{1b}[31m"));
+    assert!(!output.stdout.contains(&0x1b));
+    for file in ["a\nb", "not\nthere"] {
+        let output = host.run(&["show", &host.file(file)]);
+        let said = text(&output.stderr);
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains("\\n"), "{said}");
     }
 }
 

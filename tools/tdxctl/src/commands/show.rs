@@ -127,7 +127,7 @@ impl Shown {
             ..
         } = self;
         let mut rows = vec![
-            Row::new("image", &*self.image),
+            Row::new("image", evidence::plain(&self.image)),
             Row::new(
                 "format",
                 format!(
