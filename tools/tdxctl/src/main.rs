@@ -58,6 +58,12 @@ impl Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
+        if error.chain().any(|cause| {
+            let error = cause.downcast_ref::<io::Error>();
+            error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        }) {
+            return io::Error::from(io::ErrorKind::BrokenPipe).into();
+        }
         let causes: Vec<_> = error
             .chain()
             .map(|cause| match cause.downcast_ref::<io::Error>() {

@@ -815,15 +815,17 @@ fn a_terminal_shows_what_is_waited_for() {
 #[test]
 fn who_reads_no_more_is_no_trouble() {
     let host = Host::ours("pipe");
-    let mut child = host
-        .command(&["ok"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(text(&output.stderr), "");
+    for arguments in [&["ok"][..], &["generate", "man"], &["generate", "schema"]] {
+        let mut child = host
+            .command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(text(&output.stderr), "", "{arguments:?}");
+    }
 }
 
 #[test]
