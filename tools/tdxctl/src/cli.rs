@@ -128,7 +128,7 @@ pub struct Update {
     /// The file with the TDX module, as Intel publishes it
     pub image: PathBuf,
     /// Try again for this long while TDs are being built: 500ms, 60s, 5m, or seconds
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration, allow_hyphen_values = true)]
     pub wait: Duration,
     /// Do not ask; needed where there is no terminal to ask on
     ///
@@ -163,7 +163,10 @@ pub enum Generated {
 /// hours ("h").
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let (number, unit) = (digits.parse::<u32>(), &text[digits.len()..]);
+    let unit = &text[digits.len()..];
+    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err("not a whole number with a unit, as 500ms, 60s or 5m".to_owned());
+    }
     let unit = match unit {
         "ms" => Duration::from_millis(1),
         "s" | "" => Duration::from_secs(1),
@@ -171,9 +174,11 @@ fn duration(text: &str) -> Result<Duration, String> {
         "h" => Duration::from_secs(3600),
         _ => return Err(format!("\"{unit}\" is no unit of time: ms, s, m or h")),
     };
-    number
+    // What is wrong with digits alone is that there are too many.
+    digits
+        .parse::<u32>()
         .map(|number| unit * number)
-        .map_err(|_| "not a whole number with a unit, as 500ms, 60s or 5m".to_owned())
+        .map_err(|_| format!("too long, the number can be up to {}", u32::MAX))
 }
 
 #[cfg(test)]
@@ -208,6 +213,21 @@ mod tests {
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
         for text in ["", "s", "1.5s", "-1", "1 s", "1d", "99999999999", "60é"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+        let error = |text: &str| duration(text).unwrap_err();
+        assert!(error("99999999999999999999").starts_with("too long"));
+        assert!(error("-1").starts_with("not a whole number"));
+        assert!(error("5d").contains("no unit of time"));
+    }
+
+    #[test]
+    fn a_negative_time_is_no_option() {
+        let wait = ["-1", "--yes"].map(|time| {
+            let arguments = ["tdxctl", "update", "--wait", time, "image"];
+            Cli::try_parse_from(arguments).err().unwrap().to_string()
+        });
+        for error in wait {
+            assert!(error.contains("not a whole number"), "{error}");
         }
     }
 }
