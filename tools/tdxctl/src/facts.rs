@@ -104,6 +104,8 @@ pub struct Facts {
     pub interface: Interface,
     /// The TDX module can be replaced on this host, as long as it is not lost.
     pub can_update: bool,
+    /// What keeps it from that, if the driver says so.
+    pub update_obstacle: Option<String>,
     pub state: Known<State>,
     pub module_version: Known<String>,
     pub seamldr_version: Known<String>,
@@ -132,9 +134,17 @@ impl Facts {
         if !host.exists(SYSFS) {
             return Err(Unknown("the tdx-host driver is not loaded".into()));
         }
+        let mut facts = Self::ask(host);
+        if matches!(facts.state, Ok(State::Interrupted | State::Lost)) {
+            facts.no_module_runs();
+        }
+        Ok(facts)
+    }
+
+    fn ask(host: &Host) -> Self {
         let mut facts = Self::from_sysfs(host);
         if facts.interface == Interface::Mainline {
-            return Ok(facts);
+            return facts;
         }
         match Device::open(host) {
             Ok(Some(device)) => match device.info() {
@@ -147,7 +157,28 @@ impl Facts {
             }
             Err(error) => facts.only_ioctl(&format!("{DEVICE}: {}", crate::words(&error))),
         }
-        Ok(facts)
+        facts
+    }
+
+    /// Why there are no updates on this host.
+    pub fn cannot_update(&self) -> String {
+        cannot_update(self.update_obstacle.as_deref())
+    }
+
+    /// Says of what is not known of the TDX module that there is none.
+    fn no_module_runs(&mut self) {
+        fn explain<T>(value: &mut Known<T>) {
+            if value.is_err() {
+                *value = Err(Unknown("no TDX module runs".to_owned()));
+            }
+        }
+        explain(&mut self.module_version);
+        explain(&mut self.svn);
+        explain(&mut self.handoff_version);
+        explain(&mut self.module_hash);
+        explain(&mut self.module_signer);
+        explain(&mut self.features_offered);
+        explain(&mut self.features_configured);
     }
 
     fn from_sysfs(host: &Host) -> Self {
@@ -170,9 +201,25 @@ impl Facts {
                     .ok_or_else(|| Unknown(format!("the driver says \"{text}\"")))
             }
         };
-        let not_there = |error: Unknown| match host.exists(CLASS) {
-            true => error,
-            false => Unknown("the TDX module cannot be updated on this host".to_owned()),
+        let state = if ours {
+            read("state").and_then(|word| State::from_word(&word))
+        } else {
+            // It has no such attribute, but no version when it has shut the TDX module down and
+            // could not install another one, which it has no way back from.
+            match host.read_errno(&format!("{SYSFS}/version")) {
+                0 => Ok(State::Ready),
+                libc::ENXIO => Ok(State::Lost),
+                _ => Err(mainline("the state")),
+            }
+        };
+        let support = read("update_support").unwrap_or_default();
+        let obstacle = support.strip_prefix("no: ").map(str::to_owned);
+        let not_there = |error: Unknown| match (host.exists(CLASS), &state) {
+            (true, _) => error,
+            (false, Ok(State::Lost)) if obstacle.is_none() => {
+                Unknown("TDX was lost when the driver was loaded".to_owned())
+            }
+            (false, _) => Unknown(cannot_update(obstacle.as_deref())),
         };
 
         Self {
@@ -182,17 +229,6 @@ impl Facts {
                 Interface::Mainline
             },
             can_update: host.exists(CLASS),
-            state: if ours {
-                read("state").and_then(|word| State::from_word(&word))
-            } else {
-                // It has no such attribute, but no version when it has shut the TDX module down
-                // and could not install another one, which it has no way back from.
-                match host.read_errno(&format!("{SYSFS}/version")) {
-                    0 => Ok(State::Ready),
-                    libc::ENXIO => Ok(State::Lost),
-                    _ => Err(mainline("the state")),
-                }
-            },
             module_version: read("version"),
             seamldr_version: read("seamldr_version").map_err(not_there),
             // Of this project's driver, the ioctl says it or why it cannot be asked.
@@ -222,6 +258,8 @@ impl Facts {
             } else {
                 Ok(None)
             },
+            state,
+            update_obstacle: obstacle,
         }
     }
 
@@ -239,8 +277,15 @@ impl Facts {
         self.state = State::from_number(info.state);
         self.module_version =
             known(uapi::INFO_MODULE_VERSION).map(|()| version(&info.module_version));
-        self.seamldr_version =
-            known(uapi::INFO_SEAMLDR_VERSION).map(|()| version(&info.seamldr_version));
+        let no_seamldr = |_| {
+            Unknown(match info.caps & uapi::CAP_UPDATE {
+                0 => cannot_update(self.update_obstacle.as_deref()),
+                _ => "P-SEAMLDR does not answer".to_owned(),
+            })
+        };
+        self.seamldr_version = known(uapi::INFO_SEAMLDR_VERSION)
+            .map_err(no_seamldr)
+            .map(|()| version(&info.seamldr_version));
         self.svn = known(uapi::INFO_MODULE_SVN).map(|()| Svn {
             major: info.svn_major,
             minor: info.svn_minor,
@@ -257,7 +302,9 @@ impl Facts {
             known(uapi::INFO_FEATURES_OFFERED).map(|()| Features::from_bits(info.features_offered));
         self.features_configured = known(uapi::INFO_FEATURES_CONFIGURED)
             .map(|()| Features::from_bits(info.features_configured));
-        self.updates_left = known(uapi::INFO_UPDATES_LEFT).map(|()| info.updates_left);
+        self.updates_left = known(uapi::INFO_UPDATES_LEFT)
+            .map_err(no_seamldr)
+            .map(|()| info.updates_left);
         self.cpus_online = Ok(info.cpus_online);
         self.cpus_present = Ok(info.cpus_present);
     }
@@ -269,6 +316,14 @@ impl Facts {
         self.handoff_version = Err(unknown.clone());
         self.module_hash = Err(unknown.clone());
         self.module_signer = Err(unknown);
+    }
+}
+
+fn cannot_update(obstacle: Option<&str>) -> String {
+    let text = "the TDX module cannot be updated on this host";
+    match obstacle {
+        Some(obstacle) => format!("{text}: {obstacle}"),
+        None => text.to_owned(),
     }
 }
 

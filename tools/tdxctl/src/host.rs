@@ -20,7 +20,7 @@ impl Unknown {
         Self(match error.kind() {
             io::ErrorKind::NotFound => format!("there is no {path}"),
             io::ErrorKind::PermissionDenied => format!("only root may read {path}"),
-            _ => format!("{path}: {error}"),
+            _ => format!("{path}: {}", crate::words(error)),
         })
     }
 }

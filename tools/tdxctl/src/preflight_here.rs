@@ -201,7 +201,7 @@ fn host_check(facts: Result<&Facts, &Unknown>) -> Checked {
             Ok(State::Ready | State::Interrupted | State::Updating) | Err(_)
                 if !facts.can_update =>
             {
-                failed("the TDX module cannot be updated on this host")
+                failed(&facts.cannot_update())
             }
             Ok(State::Ready | State::Interrupted | State::Updating) => {
                 Checked::new("host", Verdict::Pass, words_for_pass("host"))

@@ -508,6 +508,52 @@ fn status_says_what_is_known_and_why_the_rest_is_not() {
     }
 }
 
+/// What nobody knows is said to be unknown for the right reason.
+#[test]
+fn status_and_check_say_why_there_is_no_module_and_no_update() {
+    for state in ["interrupted", "lost"] {
+        // A folder cannot be read either, with another error.
+        let version = format!("{SYSFS}/version");
+        let host = Host::ours(&format!("none-{state}"))
+            .with(&format!("{SYSFS}/state"), format!("{state}\n"))
+            .without(&version)
+            .with(&format!("{version}/file"), "");
+        let (status, _) = host.json(&["status"], "status");
+        for key in ["module_version", "module_svn", "module_hash"] {
+            assert_eq!(status["unknown"][key], "no TDX module runs", "{state}");
+        }
+        assert_eq!(status["updates_left"], 10);
+    }
+    let host = Host::ours("errno")
+        .without(&format!("{SYSFS}/version"))
+        .with(&format!("{SYSFS}/version/file"), "");
+    let (status, _) = host.json(&["status"], "status");
+    assert_eq!(
+        status["unknown"]["module_version"],
+        "/sys/devices/faux/tdx_host/version: Is a directory"
+    );
+
+    let never_there = |name: &str, support: &str| {
+        Host::ours(name)
+            .with("image", image(Format::V200).bytes())
+            .with(&format!("{SYSFS}/update_support"), support)
+            .without(CLASS)
+            .without(&format!("{SYSFS}/num_remaining_updates"))
+    };
+    let host = never_there("lost-before", "yes\n").with(&format!("{SYSFS}/state"), "lost\n");
+    let (status, _) = host.json(&["status"], "status");
+    assert_eq!(
+        status["unknown"]["updates_left"],
+        "TDX was lost when the driver was loaded"
+    );
+    let host = never_there("no-update", "no: the TDX module cannot preserve TDs\n");
+    let why = "the TDX module cannot be updated on this host: the TDX module cannot preserve TDs";
+    let (status, _) = host.json(&["status"], "status");
+    assert_eq!(status["unknown"]["updates_left"], why);
+    let (checks, exit) = host.json(&["check", &host.file("image")], "check");
+    assert_eq!((verdicts(&checks, "fail"), exit), (vec![("host", why)], 1));
+}
+
 #[test]
 fn without_a_driver() {
     let host = Host::empty("no-driver").with("image", image(Format::V200).bytes());

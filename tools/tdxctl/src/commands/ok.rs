@@ -523,6 +523,9 @@ fn updates(evidence: &Evidence<'_>) -> Outcome {
              TDX works without",
         );
     }
+    if let Ok(State::Lost) = facts.state {
+        return Outcome::skip("not before the next reboot, as TDX is lost");
+    }
     if facts.can_update {
         return match &facts.seamldr_version {
             Ok(version) => {
@@ -531,8 +534,10 @@ fn updates(evidence: &Evidence<'_>) -> Outcome {
             Err(_) => Outcome::pass("are possible at run time"),
         };
     }
+    let obstacle = facts.update_obstacle.as_deref();
+    let obstacle = obstacle.unwrap_or("the TDX module cannot hand its TDs over to another one");
     Outcome::fail(
-        "not at run time: the TDX module cannot hand its TDs over to another one",
+        format!("not at run time: {obstacle}"),
         "TDX works without; to update the TDX module, have the BIOS load another one and reboot",
     )
 }
