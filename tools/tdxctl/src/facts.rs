@@ -5,6 +5,7 @@
 //! The C driver of Linux 7.3 has sysfs only, and fewer attributes.
 
 use std::fmt;
+use std::io;
 
 use serde::{Serialize, Serializer};
 
@@ -13,7 +14,7 @@ use crate::features::Features;
 use crate::firmware::CLASS;
 use crate::host::{Host, Known, Unknown};
 use crate::sigstruct::{Signer, Svn};
-use crate::uapi;
+use crate::{uapi, words};
 
 /// The driver's attributes.
 pub const SYSFS: &str = "/sys/devices/faux/tdx_host";
@@ -436,7 +437,10 @@ impl fmt::Display for LastUpdate {
                 "updated from {from} to {to}, all CPUs stopped for {} us",
                 self.blackout_us.unwrap_or(0)
             )?,
-            result => write!(f, "{result} in step {} (errno {})", self.step, -self.errno)?,
+            result => {
+                let error = io::Error::from_raw_os_error(self.errno.saturating_neg());
+                write!(f, "{result} in step {} ({})", self.step, words(&error))?;
+            }
         }
         if let (Some(leaf), Some(name)) = (&self.leaf, &self.status_name) {
             write!(f, ", {leaf}: {name} ({:#018x})", self.status.unwrap_or(0))?;
@@ -475,8 +479,8 @@ mod tests {
         assert_eq!((update.from.as_deref(), update.cpu), (Some("1.5.26"), None));
         assert_eq!(
             update.to_string(),
-            "refused in step shutdown (errno 16), TDH.SYS.SHUTDOWN: UPDATE_COMPAT_SENSITIVE \
-             (0x8000051200020000), 2 TDs were being built"
+            "refused in step shutdown (Device or resource busy), TDH.SYS.SHUTDOWN: \
+             UPDATE_COMPAT_SENSITIVE (0x8000051200020000), 2 TDs were being built"
         );
 
         let line = "result=updated step=done errno=0 leaf=- status=0x0 name=- reason=- count=0 \
