@@ -25,6 +25,13 @@ impl Unknown {
     }
 }
 
+impl Unknown {
+    /// Whether root would know it.
+    pub fn is_for_root(&self) -> bool {
+        self.0.starts_with("only root may")
+    }
+}
+
 impl std::fmt::Display for Unknown {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)

@@ -325,8 +325,35 @@ fn a_host_without_faults_is_ok() {
         "{said}"
     );
     assert!(
-        said.ends_with("nothing is wrong with TDX on this host\n"),
+        said.ends_with("nothing known is wrong with TDX on this host, but not all was checked\n"),
         "{said}"
+    );
+}
+
+#[test]
+fn ok_does_not_take_the_unknown_for_good() {
+    let version = format!("{SYSFS}/seamldr_version");
+    // A folder cannot be read, as an attribute when P-SEAMLDR does not answer.
+    let host = Host::ours("ok-seamldr")
+        .without(&version)
+        .with(&format!("{version}/file"), "");
+    let (all, status) = host.json(&["ok"], "ok");
+    assert_eq!(status, 0);
+    let skipped = verdicts(&all, "skip");
+    assert!(
+        skipped
+            .iter()
+            .any(|check| check.0 == "updates" && check.1.starts_with("may not be possible")),
+        "{skipped:?}"
+    );
+
+    let (all, _) = Host::mainline("ok-builds").json(&["ok"], "ok");
+    let skipped = verdicts(&all, "skip");
+    assert!(
+        skipped
+            .iter()
+            .any(|check| check.0 == "td-builds" && check.1.contains("C driver never protects")),
+        "{skipped:?}"
     );
 }
 

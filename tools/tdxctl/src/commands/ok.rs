@@ -222,6 +222,7 @@ pub fn run(host: &Host, json: bool) -> Result<Exit, Failure> {
         .iter()
         .filter(|made| made.verdict == Verdict::Fail)
         .count();
+    let skipped = checks.iter().any(|made| made.verdict == Verdict::Skip);
     let all = All {
         ok: failed == 0,
         checks,
@@ -240,6 +241,10 @@ pub fn run(host: &Host, json: bool) -> Result<Exit, Failure> {
             })
             .collect();
         let conclusion = match failed {
+            0 if skipped => output::conclusion(
+                Verdict::Note,
+                "nothing known is wrong with TDX on this host, but not all was checked",
+            ),
             0 => output::conclusion(Verdict::Pass, "nothing is wrong with TDX on this host"),
             1 => output::conclusion(Verdict::Fail, "1 check has failed"),
             n => output::conclusion(Verdict::Fail, &format!("{n} checks have failed")),
@@ -531,7 +536,8 @@ fn updates(evidence: &Evidence<'_>) -> Outcome {
             Ok(version) => {
                 Outcome::pass(format!("are possible at run time, by P-SEAMLDR {version}"))
             }
-            Err(_) => Outcome::pass("are possible at run time"),
+            Err(unknown) if unknown.is_for_root() => Outcome::pass("are possible at run time"),
+            Err(unknown) => Outcome::skip(format!("may not be possible at run time: {unknown}")),
         };
     }
     let obstacle = facts.update_obstacle.as_deref();
@@ -546,6 +552,12 @@ fn td_builds(evidence: &Evidence<'_>) -> Outcome {
     let Ok(facts) = &evidence.driver else {
         return Outcome::skip("no driver is loaded");
     };
+    if facts.interface == Interface::Mainline {
+        return Outcome::skip(
+            "the C driver never protects TDs that are being built: make sure that there are none \
+             when you update",
+        );
+    }
     match &facts.features_offered {
         Ok(features) if features.contains(Features::UPDATE_COMPAT) => {
             Outcome::pass("an update is refused while TDs are being built")

@@ -124,7 +124,12 @@ ok_has_nothing_to_say_about_a_host_that_works() {
 	has_verdict updates-left pass
 	not grep -q '"verdict":"fail"' <<<"${said// /}"
 	exits 0 tdxctl ok
-	matches "$said" 'nothing is wrong with TDX on this host$'
+	if is_our_driver; then
+		matches "$said" 'nothing is wrong with TDX on this host$'
+	else
+		# The C driver does not protect TD builds.
+		matches "$said" 'nothing known is wrong with TDX on this host, but not all was checked$'
+	fi
 	matches "$said" 'PASS  updates-left +10 more until the next reboot'
 }
 
