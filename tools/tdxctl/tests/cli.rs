@@ -441,6 +441,22 @@ fn each_check_of_ok_can_fail() {
             "module not loaded",
         ),
         (
+            "tdx-module",
+            bare("seamcall").with(
+                "dev/kmsg",
+                log("SEAMCALL (0x0000000000000021) failed: 0xc000050a00000000"),
+            ),
+            "0xc000050a00000000",
+        ),
+        (
+            "driver",
+            bare("nothing").with(
+                "dev/kmsg",
+                "6,1,0,-;tdx_host: no TDX module that can be configured: there is none\n",
+            ),
+            "no TDX module that can be configured",
+        ),
+        (
             "driver",
             bare("driver").with("dev/kmsg", log("TDX-Module waits for the tdx-host driver")),
             "is not loaded",

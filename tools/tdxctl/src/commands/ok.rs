@@ -27,6 +27,9 @@ const SEAMLDR_BUG: &str = "seamret_invd_vmcs";
 const STAYS_OFF: &str = "TDX stays off";
 const UNTIL_REBOOT: &str = "until the next reboot";
 
+/// What the driver says when there is nothing that it could configure; `tdx_host.rs`.
+const NOTHING_TO_CONFIGURE: &str = "no TDX module that can be configured";
+
 /// What came out of a check.
 enum Outcome {
     Pass(String),
@@ -74,9 +77,14 @@ impl Evidence<'_> {
         self.last_line("virt/tdx: ", words)
     }
 
-    /// The driver's line about a failure to configure the TDX module.
-    fn driver_failed(&self) -> Option<&str> {
-        self.last_line("tdx_host: ", STAYS_OFF)
+    /// The driver's line about a failure to configure the TDX module, which says more than the
+    /// line of a driver that was loaded after it; and whether only a reboot helps.
+    fn driver_failed(&self) -> Option<(&str, bool)> {
+        let failed = self.last_line("tdx_host: ", STAYS_OFF);
+        let nothing = self.last_line("tdx_host: ", NOTHING_TO_CONFIGURE);
+        failed
+            .or(nothing)
+            .map(|line| (line, nothing.is_some() || line.contains(UNTIL_REBOOT)))
     }
 
     /// The last line of the kernel log by `who` that has these words.
@@ -415,9 +423,13 @@ fn tdx_module(evidence: &Evidence<'_>) -> Outcome {
         .or(evidence.said("TDX-Module waits"))
     {
         Some(_) => Outcome::pass("was loaded at boot"),
-        None => match &evidence.log {
-            Err(unknown) => Outcome::skip(unknown),
-            Ok(_) => Outcome::skip("the kernel log does not say any more, and no driver is loaded"),
+        None => match (&evidence.log, evidence.said("SEAMCALL (")) {
+            (Err(unknown), _) => Outcome::skip(unknown),
+            // The core has a line for each call that fails.
+            (Ok(_), Some(line)) => Outcome::fail(format!("the kernel says \"{line}\""), advice),
+            (Ok(_), None) => {
+                Outcome::skip("the kernel log does not say any more, and no driver is loaded")
+            }
         },
     }
 }
@@ -433,9 +445,9 @@ fn driver(evidence: &Evidence<'_>) -> Outcome {
              \"modprobe tdx-host\"",
         ),
         Err(unknown) => match evidence.driver_failed() {
-            Some(line) => Outcome::fail(
+            Some((line, needs_reboot)) => Outcome::fail(
                 format!("{unknown}; it said \"{line}\""),
-                match line.contains(UNTIL_REBOOT) {
+                match needs_reboot {
                     true => "see to that, and reboot",
                     false => "see to that, and \"modprobe tdx-host\", before kvm_intel",
                 },
