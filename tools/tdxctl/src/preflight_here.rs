@@ -180,6 +180,8 @@ pub fn td_builds(facts: &Facts) -> Option<Checked> {
             "the C driver does not look for TDs that are being built, and an update may spoil \
              their measurement: make sure that there are none"
         }
+        // There is none that could refuse to be shut down.
+        _ if facts.state == Ok(State::Interrupted) => return None,
         (_, Ok(features)) if !features.contains(Features::UPDATE_COMPAT) => {
             "the running TDX module does not say that it protects TDs that are being built; one \
              that does not refuses the update, and runs on"

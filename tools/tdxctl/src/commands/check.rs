@@ -30,6 +30,9 @@ pub struct Checks {
     checks: Vec<Checked>,
     #[serde(skip)]
     incomplete_because: Option<String>,
+    /// No TDX module runs, and the image would be the next one.
+    #[serde(skip)]
+    interrupted: bool,
 }
 
 /// The command.
@@ -96,6 +99,7 @@ impl Checks {
             may_be_refused,
             checks,
             incomplete_because,
+            interrupted: facts.is_ok_and(|facts| facts.state == Ok(State::Interrupted)),
         })
     }
 
@@ -161,6 +165,10 @@ impl Checks {
 
     fn conclusion(&self) -> String {
         let (verdict, text) = match (self.possible, self.complete, self.may_be_refused) {
+            (false, ..) if self.interrupted => (
+                Verdict::Fail,
+                "the image cannot finish the interrupted update now",
+            ),
             (false, ..) => (
                 Verdict::Fail,
                 "the image cannot replace the running TDX module now",
@@ -172,6 +180,10 @@ impl Checks {
             (true, false, _) => (
                 Verdict::Note,
                 "nothing known is against the image, but not all is known",
+            ),
+            (true, true, _) if self.interrupted => (
+                Verdict::Pass,
+                "the image can finish the interrupted update now",
             ),
             (true, true, _) => (
                 Verdict::Pass,
@@ -225,4 +237,36 @@ fn by_driver(host: &Host, bytes: &[u8]) -> Result<Option<Vec<Checked>>, Failure>
             })
             .collect(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conclusions() {
+        let conclusion = |possible, may_be_refused, interrupted| {
+            let checks = Checks {
+                image: String::new(),
+                checked_by: "driver",
+                possible,
+                complete: true,
+                may_be_refused,
+                checks: Vec::new(),
+                incomplete_because: None,
+                interrupted,
+            };
+            anstream::adapter::strip_str(&checks.conclusion()).to_string()
+        };
+        for (possible, may_be_refused, interrupted, words) in [
+            (true, false, false, "can replace the running"),
+            (false, false, false, "cannot replace the running"),
+            (true, true, false, "may refuse to be replaced"),
+            (true, false, true, "can finish the interrupted"),
+            (false, false, true, "cannot finish the interrupted"),
+        ] {
+            let said = conclusion(possible, may_be_refused, interrupted);
+            assert!(said.contains(words), "{said}");
+        }
+    }
 }
