@@ -21,7 +21,7 @@ pub struct Checks {
     image: String,
     /// "driver", or "tdxctl" where the driver cannot be asked.
     checked_by: &'static str,
-    /// The update is possible, as far as is known.
+    /// No check that was made has failed.
     possible: bool,
     /// All is known.
     complete: bool,
