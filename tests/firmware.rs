@@ -158,6 +158,8 @@ pub(crate) struct State {
     pub(crate) gone_wrong: bool,
     /// How often the lockstep has paused.
     pub(crate) pauses: u32,
+    /// How often it was asked whether the old module runs.
+    pub(crate) asked: u32,
 }
 
 impl State {
@@ -215,6 +217,7 @@ impl Mock {
             gone_calls: 0,
             gone_wrong: false,
             pauses: 0,
+            asked: 0,
         };
 
         KBox::pin_init(
@@ -304,7 +307,9 @@ impl Firmware for &Mock {
     }
 
     fn is_running(&self) -> bool {
-        self.state.lock().module == Module::Old
+        let mut state = self.state.lock();
+        state.asked += 1;
+        state.module == Module::Old
     }
 
     fn install(&self) -> Result<(), InstallFailure> {

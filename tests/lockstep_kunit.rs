@@ -21,7 +21,8 @@ use crate::{
     schedule::{
         self,
         Order, //
-    }, //
+    },
+    status::Status, //
 };
 
 /// How an update ended, and what was done in it.
@@ -87,6 +88,14 @@ fn update(scenario: Scenario, lead: u32, order: Order) -> Result<Report> {
 
     // The failure that is reported is the one that there was, on the CPU where it was.
     if let Some(abort) = abort {
+        // The answer is no news then, and asking keeps all CPUs stopped.
+        let is_sensitive = abort
+            .failure
+            .is_some_and(|failure| failure.status.is(Status::UPDATE_COMPAT_SENSITIVE));
+        check!(
+            !is_sensitive || state.asked == 0,
+            "asked whether the module runs: {scenario:?}, {order:?}\n"
+        );
         let is_reported = match (abort.failure, state.failed) {
             (Some(failure), Some((cpu, failed))) => {
                 failure == failed && abort.cpu == schedule::id(cpu)
@@ -173,7 +182,6 @@ mod tests {
             FOR_EVER, //
         },
         random::Random,
-        status::Status,
         threads::{
             self,
             Trouble, //

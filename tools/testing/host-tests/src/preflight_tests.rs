@@ -299,6 +299,14 @@ fn what_p_seamldr_does_not_say_hinders_nothing() {
         verdicts(&good(Format::V200), &host),
         [(Check::Svn, Verdict::Skip), (Check::Seamldr, Verdict::Skip)]
     );
+    // What no P-SEAMLDR takes does not depend on it.
+    assert_eq!(
+        changed(&[("major_svn", 0)], &host),
+        [
+            fails(Check::Svn, Problem::NoSvn),
+            (Check::Seamldr, Verdict::Skip)
+        ]
+    );
 }
 
 #[test]

@@ -77,6 +77,12 @@ a_TDMR_refused() {
 	equal "$(calls TDH.SYS.CONFIG)" 1
 }
 
+# As it is with a CPU that has never been online, but all of them are.
+initialization_not_complete() {
+	config_status status=0xC000050C00000000 'Input/output error' 'SYS_CONFIG_NOT_PENDING'
+	not matches "$(driver_log)" 'bring them online'
+}
+
 an_unknown_status() {
 	config_status status=0xC000FFFF12345678 'Input/output error' '.*\(0xc000ffff12345678\)'
 	equal "$(calls TDH.SYS.CONFIG)" 1
@@ -148,6 +154,7 @@ if [ "$(nproc)" -eq 2 ] && [ "$(cat /sys/devices/system/cpu/cpu1/topology/physic
 		features_refused \
 		version_1_unknown \
 		a_TDMR_refused \
+		initialization_not_complete \
 		an_unknown_status \
 		busy_for_ever \
 		no_entropy_for_ever \

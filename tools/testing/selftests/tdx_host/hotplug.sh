@@ -111,6 +111,7 @@ an_update_is_refused_while_a_CPU_is_offline() {
 	set_online 3 0
 	matches "$(upload "$work/next.img")" 'device-busy'
 	equal "$(calls TDH.SYS.SHUTDOWN)" 0
+	equal "$(last_update step) $(last_update attempts)" 'preflight 0'
 	set_online 3 1
 	equal "$(upload "$work/next.img")" ''
 	equal "$(calls TDH.SYS.LP.INIT)" 4

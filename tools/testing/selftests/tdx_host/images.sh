@@ -178,6 +178,20 @@ all_problems_are_said_and_not_only_the_first() {
 	matches "$(driver_log)" 'check handoff failed'
 }
 
+# The first of them decides what the upload fails with.
+the_image_counts_for_more_than_that_no_update_is_left() {
+	local left
+	left=$(sim updates_left)
+	trust_test_key
+	make_image bad --profile connect-next --svn 1.1
+	tdxsimctl updates 0
+	equal "$(upload "$work/bad")" transferring:firmware-invalid
+	tdxsimctl updates "$left"
+	equal "$(last_update errno)" -22
+	matches "$(driver_log)" 'check svn failed'
+	matches "$(driver_log)" 'check updates-left failed'
+}
+
 # The firmware class answers this by itself.
 an_empty_file_changes_nothing() {
 	local version
@@ -215,11 +229,12 @@ if [[ $(cat "$device/seamldr_version") == 2.* ]]; then
 	exit
 fi
 
-begin_tests $((${#names[@]} + 3))
+begin_tests $((${#names[@]} + 4))
 for index in "${!names[@]}"; do
 	run_test "${names[$index]}" refuse_case "$index"
 done
-for test in all_problems_are_said_and_not_only_the_first an_empty_file_changes_nothing \
+for test in all_problems_are_said_and_not_only_the_first \
+	the_image_counts_for_more_than_that_no_update_is_left an_empty_file_changes_nothing \
 	the_trusted_signer_can_be_set_and_read; do
 	run_test "${test//_/ }" "$test"
 done

@@ -174,6 +174,12 @@ all_that_is_wrong_is_found_at_once() {
 	equal "$(sed -n 's/^check=[0-9]* \([^ ]*\) fail -22 .*/\1/p' <<<"$answer" | tr '\n' ' ')" \
 		'sigstruct signature cpu svn handoff '
 	equal "$(field error)" -22
+	# The error is that of the first.
+	tdxsimctl updates 0
+	check
+	tdxsimctl updates 7
+	matches "$(verdict updates-left)" '^fail -28 '
+	equal "$(field error)" -22
 }
 
 firmware_that_cannot_be_asked_is_named() {
@@ -519,6 +525,7 @@ when_TDX_is_lost_everything_says_so() {
 	equal "$(field errno) $(field state)" '0 4'
 	update
 	equal "$(field errno) $(field text)" 'EIO TDX is lost'
+	[ ! -e "$firmware" ]
 }
 
 run_tests \

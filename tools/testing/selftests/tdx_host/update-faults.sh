@@ -99,6 +99,9 @@ shutdown_cases() {
 	each old "$(statuses "${transient[@]}")" count=all
 	each old "$(statuses "${operands[@]}" "${sensitive[@]}" "${of_shutdown[@]}")" ''
 	each old "$(printf '%s\n' "${instructions[@]}")" ''
+	# What does not say that the module is gone is no reason to think so.
+	add old "$leaf gp + leaf=TDH.SYS.RD nth=2 status=SYS_BUSY"
+	add old "$leaf gp + leaf=TDH.SYS.RD nth=2 status=$unknown"
 }
 
 # While P-SEAMLDR has wiped nothing, the old one can be saved, and with rdx=1
@@ -205,8 +208,13 @@ old_runs() {
 	not test -z "$error"
 	equal "$(last_update result)" refused
 	equal "$(last_update to)" "$old"
+	matches "$(driver_log)" 'update refused: '
 	# Of one that has not answered the driver does not say so.
-	matches "$(driver_log)" "update refused: (.*; TDX module $old runs on|TDH\.SYS\.RD: (VMfailInvalid|SYS_SHUTDOWN) )"
+	if [[ $(last_update leaf) == TDH.SYS.RD && $(last_update name) =~ ^(VMfailInvalid|SYS_SHUTDOWN)$ ]]; then
+		not matches "$(driver_log)" 'runs on'
+	else
+		matches "$(driver_log)" "TDX module $old runs on"
+	fi
 	equal "$(cat "$device/num_remaining_updates")" "$updates"
 	a_module_runs "$old"
 }

@@ -143,6 +143,19 @@ an_interrupted_migration_is_told_apart() {
 	nothing_has_changed
 }
 
+# As by sc_retry_prerr(): failures of the instruction have error codes of their own.
+P_SEAMLDR_that_does_not_answer_is_said() {
+	tdxsimctl fault add leaf=SEAMLDR.INFO status=SEAMLDR_EUNSPECERR count=all
+	fails 'Input/output error' cat "$device/num_remaining_updates"
+	matches "$(driver_log)" 'SEAMLDR\.INFO: EUNSPECERR \(0x8000000000010003\)'
+	tdxsimctl fault clear
+	tdxsimctl fault add leaf=SEAMLDR.INFO vmfailinvalid count=all
+	mark_log
+	fails 'No such device' cat "$device/num_remaining_updates"
+	equal "$(driver_log)" ''
+	tdxsimctl fault clear
+}
+
 the_published_format_does_as_well() {
 	next_image
 	make_image next.img --profile "$profile" --version "$version" --format 0x100
@@ -225,6 +238,7 @@ run_tests \
 	a_half_built_TD_that_is_destroyed_no_longer_counts \
 	every_TD_survives \
 	an_interrupted_migration_is_told_apart \
+	P_SEAMLDR_that_does_not_answer_is_said \
 	the_published_format_does_as_well \
 	the_largest_image_does \
 	the_same_image_again_is_said_and_not_refused \

@@ -71,6 +71,7 @@ after_the_time_it_gives_up() {
 	below "$(last_update attempts)" 10
 	equal "$(calls TDH.SYS.SHUTDOWN)" "$(last_update attempts)"
 	equal "$(calls SEAMLDR.INSTALL)" 0
+	below "$(last_update blackout_us)" "$(last_update total_blackout_us)"
 	tds '0 vcpu' '0 mem' '0 finalize' '0 destroy' '1 destroy'
 }
 
@@ -96,10 +97,42 @@ what_else_is_wrong_is_not_waited_for() {
 	equal "$(calls TDH.SYS.SHUTDOWN)" 0
 }
 
+# The build goes on, but it would be of no use any more to wait for its end.
+the_host_is_looked_at_before_each_attempt() {
+	local left
+	left=$(sim updates_left)
+	next_image
+	start_tds
+	tds init vcpu
+	echo 60000 >"$device/update_wait_ms"
+	start_upload "$work/next.img"
+	within 20 an_update_waits
+	tdxsimctl updates 0
+	equal "$(end_upload)" transferring:flash-wearout
+	equal "$(last_update step) $(last_update errno)" 'preflight -28'
+	[ "$(last_update attempts)" -ge 1 ]
+	tdxsimctl updates "$left"
+	tds mem finalize destroy
+}
+
+what_is_worth_a_note_is_noted_once() {
+	next_image
+	equal "$(upload "$work/next.img")" ''
+	start_tds
+	tds init vcpu
+	echo 500 >"$device/update_wait_ms"
+	equal "$(upload "$work/next.img")" transferring:timeout
+	[ "$(last_update attempts)" -ge 2 ]
+	equal "$(driver_log | grep -c 'update: the same TDX module is loaded already')" 1
+	tds mem finalize destroy
+}
+
 run_tests \
 	by_default_there_is_no_wait \
 	what_is_no_number_is_refused \
 	the_update_goes_through_when_the_build_is_done \
 	after_the_time_it_gives_up \
 	it_can_be_cancelled \
+	the_host_is_looked_at_before_each_attempt \
+	what_is_worth_a_note_is_noted_once \
 	what_else_is_wrong_is_not_waited_for
