@@ -30,6 +30,7 @@ forward_display!(
     crate::outcome::Error,
     crate::outcome::OrDash,
     crate::outcome::Report,
+    crate::outcome::Sensitive,
     crate::preflight::Check,
     crate::preflight::Words<'_>,
     crate::setup::State,

@@ -233,11 +233,14 @@ impl Update {
     fn run(&mut self, file: Vmapped<'_>, wait_ms: u32) -> Result<(), Error> {
         let image = Image::parse(file.bytes())?;
         let sigstruct = Sigstruct::new(image.sigstruct());
+        let date = sigstruct.date();
         pr_info!(
-            "update: image of format {}, signed on {:08x}, SVN {}, takes over from handoff versions \
-             {}\n",
+            "update: image of format {}, signed on {:04x}-{:02x}-{:02x}, SVN {}, takes over from \
+             handoff versions {}\n",
             image.format(),
-            sigstruct.date(),
+            date >> 16,
+            (date >> 8) & 0xFF,
+            date & 0xFF,
             sigstruct.svn(),
             sigstruct.handoff_versions(),
         );
@@ -245,9 +248,10 @@ impl Update {
         let params = SeamldrParams::new(&image, file)?;
         let candidate = Candidate::new(image)?;
         let mut backoff = Backoff::new(wait_ms);
+        let mut met = None;
         loop {
             if (self.canceled)() {
-                return Err(Error::Canceled);
+                return Err(Error::Canceled(met));
             }
             // The host may have changed meanwhile, so look at it before every attempt. No other
             // update runs: this one holds the lock.
@@ -260,7 +264,13 @@ impl Update {
                     if backoff.is_over() {
                         return Err(Error::TimedOut(sensitive));
                     }
-                    backoff.sleep(self.canceled)?;
+                    if met.is_none() {
+                        pr_info!("update: {sensitive}, waiting for up to {wait_ms} ms\n");
+                    }
+                    met = Some(sensitive);
+                    backoff
+                        .sleep(self.canceled)
+                        .map_err(|Unwanted| Error::Canceled(met))?;
                 }
                 result => return result,
             }
@@ -360,6 +370,9 @@ impl Update {
     }
 }
 
+/// The caller does not want the update any more.
+struct Unwanted;
+
 /// Waits between attempts: first for 10 ms, then twice as long each time, up to a second.
 struct Backoff {
     began: Instant<Monotonic>,
@@ -390,18 +403,18 @@ impl Backoff {
     ///
     /// # Errors
     ///
-    /// [`Error::Canceled`] when `canceled` says so, or when the calling task is killed.
-    fn sleep(&mut self, canceled: fn() -> bool) -> Result<(), Error> {
+    /// [`Unwanted`] when `canceled` says so, or when the calling task is killed.
+    fn sleep(&mut self, canceled: fn() -> bool) -> Result<(), Unwanted> {
         const SLICE_MS: u32 = 10;
 
         for _ in 0..self.next_ms / SLICE_MS {
             if canceled() {
-                return Err(Error::Canceled);
+                return Err(Unwanted);
             }
             if self.is_over() {
                 break;
             }
-            task::sleep_killable(SLICE_MS).map_err(|_| Error::Canceled)?;
+            task::sleep_killable(SLICE_MS).map_err(|_| Unwanted)?;
         }
         self.next_ms = self.next_ms.saturating_mul(2).min(Self::LONGEST_MS);
         Ok(())

@@ -45,8 +45,9 @@ pub(crate) enum Error {
     Sensitive(Sensitive),
     /// They were not over in the time that the caller would wait.
     TimedOut(Sensitive),
-    /// The caller does not want it any more.
-    Canceled,
+    /// The caller does not want it any more. The last attempt has met such operations, if there was
+    /// one.
+    Canceled(Option<Sensitive>),
     /// The running module does not know how to protect TD builds.
     TooOld(Failure),
     /// What the firmware says of itself could not be read before the attempt.
@@ -158,7 +159,7 @@ impl Error {
             Error::Sensitive(_) => code::EBUSY,
             Error::AnotherUpdate | Error::CpuOffline => code::EBUSY,
             Error::TimedOut(_) => code::ETIMEDOUT,
-            Error::Canceled => code::ECANCELED,
+            Error::Canceled(_) => code::ECANCELED,
             Error::State(_)
             | Error::Unreadable(_)
             | Error::TooOld(_)
@@ -172,6 +173,7 @@ impl Error {
     pub(crate) fn failure(&self) -> Option<Failure> {
         match self {
             Error::Sensitive(sensitive) | Error::TimedOut(sensitive) => Some(sensitive.failure),
+            Error::Canceled(sensitive) => sensitive.map(|sensitive| sensitive.failure),
             Error::Unreadable(failure) | Error::TooOld(failure) | Error::Shutdown(failure) => {
                 Some(*failure)
             }
@@ -192,6 +194,7 @@ impl Error {
     pub(crate) fn sensitive(&self) -> Option<Sensitive> {
         match self {
             Error::Sensitive(sensitive) | Error::TimedOut(sensitive) => Some(*sensitive),
+            Error::Canceled(sensitive) => *sensitive,
             _ => None,
         }
     }
@@ -210,7 +213,7 @@ impl Error {
             Error::Image(_) => Step::Image,
             Error::Preflight(_) | Error::Unreadable(_) => Step::Preflight,
             Error::AnotherUpdate | Error::State(_) | Error::Kernel(_) => Step::Start,
-            Error::Canceled => Step::Wait,
+            Error::Canceled(_) => Step::Wait,
             Error::CpuOffline
             | Error::Sensitive(_)
             | Error::TimedOut(_)
@@ -262,7 +265,8 @@ impl fmt::Display for Error {
             Error::CpuOffline => write!(f, "a present CPU went offline, all are needed"),
             Error::Sensitive(sensitive) => write!(f, "{sensitive}, try again later"),
             Error::TimedOut(sensitive) => write!(f, "{sensitive}, and the time to wait is up"),
-            Error::Canceled => write!(f, "canceled"),
+            Error::Canceled(None) => write!(f, "canceled"),
+            Error::Canceled(Some(sensitive)) => write!(f, "canceled while {sensitive}"),
             Error::TooOld(failure) => write!(
                 f,
                 "the running TDX module is too old to protect TDs that are being built (1.5.24 and \

@@ -84,7 +84,10 @@ it_can_be_cancelled() {
 	within 20 an_update_waits
 	echo 1 >"$firmware/cancel"
 	equal "$(end_upload)" transferring:user-abort
-	equal "$(last_update errno)" -125
+	equal "$(last_update errno) $(last_update step) $(last_update reason) $(last_update count)" \
+		'-125 wait td-build 1'
+	matches "$(driver_log)" 'update: 1 TD is being built, waiting for up to 60000 ms'
+	matches "$(driver_log)" 'update refused: canceled while 1 TD is being built; TDX module .* runs on'
 	equal "$(cat "$device/state")" ready
 	tds mem finalize destroy
 }
