@@ -128,7 +128,8 @@ pub struct Update {
     /// The file with the TDX module, as Intel publishes it
     pub image: PathBuf,
     /// Try again for this long while TDs are being built: 500ms, 60s, 5m, or seconds
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration)]
+    #[arg(allow_hyphen_values = true)]
     pub wait: Duration,
     /// Do not ask; needed where there is no terminal to ask on
     ///
