@@ -16,6 +16,15 @@ load_kvm
 
 profile=connect-next
 
+# For a TD that is being built.
+start_an_upload_that_waits() {
+	start_tds
+	tds init vcpu
+	echo 60000 >"$device/update_wait_ms"
+	start_upload "$work/next.img"
+	within 20 an_update_waits
+}
+
 by_default_there_is_no_wait() {
 	equal "$(cat "$device/update_wait_ms")" 0
 	equal "$(stat -c %a "$device/update_wait_ms")" 644
@@ -40,11 +49,7 @@ what_is_no_number_is_refused() {
 
 the_update_goes_through_when_the_build_is_done() {
 	next_image
-	start_tds
-	tds init vcpu
-	echo 60000 >"$device/update_wait_ms"
-	start_upload "$work/next.img"
-	within 20 an_update_waits
+	start_an_upload_that_waits
 	not upload_is_idle
 	tds mem finalize
 	equal "$(end_upload)" ''
@@ -77,11 +82,7 @@ after_the_time_it_gives_up() {
 
 it_can_be_cancelled() {
 	next_image
-	start_tds
-	tds init vcpu
-	echo 60000 >"$device/update_wait_ms"
-	start_upload "$work/next.img"
-	within 20 an_update_waits
+	start_an_upload_that_waits
 	echo 1 >"$firmware/cancel"
 	equal "$(end_upload)" transferring:user-abort
 	equal "$(last_update errno) $(last_update step) $(last_update reason) $(last_update count)" \
@@ -105,11 +106,7 @@ the_host_is_looked_at_before_each_attempt() {
 	local left
 	left=$(sim updates_left)
 	next_image
-	start_tds
-	tds init vcpu
-	echo 60000 >"$device/update_wait_ms"
-	start_upload "$work/next.img"
-	within 20 an_update_waits
+	start_an_upload_that_waits
 	tdxsimctl updates 0
 	equal "$(end_upload)" transferring:flash-wearout
 	equal "$(last_update step) $(last_update errno)" 'preflight -28'
